@@ -1,0 +1,140 @@
+"""BAPPS folders (`ref/ p0/ p1/ judge/`, Zhang et al. 2018) to studies and back."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from study import tables
+from study.errors import InputError
+from study.files import sha256, write_bytes, write_text
+from study.folder import Study, Voters, count_votes
+from study.images import decode_rgb, encode_png
+from study.records import Judgment, Stimulus, Triplet
+from study.settings import StudySettings, write_settings
+from study.votes import now
+
+PARTS = ("ref", "p0", "p1", "judge")
+VOTES = (2, 5)  # votes a triplet in BAPPS's training and validation parts
+
+
+def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
+    """Make a study at `root` from a BAPPS folder, or from a folder of them (`traditional/`, `cnn/`, ...).
+
+    `judge/NAME.npy` holds the share of observers who chose p1. How many there were stands in `votes.csv` where eyetune
+    wrote the folder; else it is the smaller of 2 and 5 with which every share is a whole number of votes. BAPPS names no observers: each vote gets one of its own.
+    """
+    parts = [part for part in [folder, *sorted(folder.glob("*"))] if all((part / name).is_dir() for name in PARTS)]
+    if not parts:
+        raise InputError(f"--bapps {folder}: no folder with {', '.join(PARTS)} in it")
+    root.mkdir(parents=True, exist_ok=True)
+    write_settings(StudySettings(name=folder.resolve().name, seed=seed), root / "study.toml")
+    study = Study(root)
+    stimuli: dict[str, Stimulus] = {}
+    triplets: list[Triplet] = []
+    judgments: list[Judgment] = []
+    for part in parts:
+        files = sorted((part / "ref").glob("*.png"))
+        shares = np.array([_share(part / "judge" / f"{path.stem}.npy") for path in files])
+        votes = _votes(part, files, shares)
+        rows = zip(tqdm(files, desc=part.name, unit="triplet"), shares, votes, strict=True)
+        for path, share, count in rows:
+            reference = _add(study, stimuli, path, None)
+            p0 = _add(study, stimuli, part / "p0" / path.name, reference)
+            p1 = _add(study, stimuli, part / "p1" / path.name, reference)
+            identity = sha256(f"{part.name}/{path.name}".encode())[:16]
+            triplet = Triplet(identity, reference.id, p0.id, p1.id, "test", part.name, None, None)
+            triplets.append(triplet)
+            judgments += _judgments(triplet, round(share * count), count)
+    tables.write(tables.frame(stimuli.values(), Stimulus), study.stimuli_path, Stimulus)
+    tables.write(tables.frame(triplets, Triplet), study.triplets_path, Triplet)
+    tables.write(tables.frame(judgments, Judgment), study.judgments_path, Judgment)
+    print(f"{root}: {len(triplets):,} triplets and {len(judgments):,} votes imported from {folder}")
+    return 0
+
+
+def export_bapps(study: Study, folder: Path, voters: Voters = "auto") -> str:
+    """Write the study's voted test triplets as a BAPPS folder; returns the sentence that says whose votes they are.
+
+    `votes.csv` beside the four folders keeps what `judge/` loses: triplet ids and counts.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty; export to a new folder")
+    judgments, sentence = study.judgments(voters)
+    counted = count_votes(judgments, study.triplets)
+    digests = study.stimuli.set_index("id")["sha256"]
+    listing = io.StringIO()
+    rows = csv.writer(listing)
+    rows.writerow(["name", "triplet", "votes", "prefer_p1"])
+    for index, row in enumerate(tqdm(counted.itertuples(), total=len(counted), unit="triplet", desc="exporting")):
+        name = f"{index:06d}"
+        for part, stimulus in (("ref", row.reference), ("p0", row.a), ("p1", row.b)):
+            write_bytes(folder / part / f"{name}.png", study.image_path(digests[stimulus]).read_bytes(), durable=False)
+        judge = io.BytesIO()
+        np.save(judge, np.array([int(row.prefer_b) / int(row.votes)]))
+        write_bytes(folder / "judge" / f"{name}.npy", judge.getvalue(), durable=False)
+        rows.writerow([name, row.id, row.votes, row.prefer_b])
+    write_text(folder / "votes.csv", listing.getvalue())
+    return sentence
+
+
+def _add(study: Study, stimuli: dict[str, Stimulus], path: Path, reference: Stimulus | None) -> Stimulus:
+    pixels = decode_rgb(path)
+    height, width = pixels.shape[:2]
+    digest = sha256(encode_png(pixels))
+    source = reference.source if reference else f"bapps-{digest[:16]}"
+    codec = "unknown" if reference else "reference"
+    settings = {"file": f"{path.parent.parent.name}/{path.parent.name}/{path.name}"} if reference else {}
+    identity = sha256(f"{source} {codec} {digest}".encode())[:16]
+    if identity not in stimuli:
+        if reference and (reference.width, reference.height) != (width, height):
+            raise InputError(f"{path}: {width} x {height} pixels, its reference {reference.width} x {reference.height}")
+        study.add_image(pixels)
+        stimuli[identity] = Stimulus(
+            identity, digest, source, 0, 0, width, height, codec, json.dumps(settings), None, None, None
+        )
+    return stimuli[identity]
+
+
+def _share(path: Path) -> float:
+    try:
+        value = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a readable .npy file ({error})") from None
+    if value.size != 1 or not 0 <= float(value.ravel()[0]) <= 1:
+        raise InputError(f"{path}: expected one number from 0 to 1, the share that chose p1")
+    return float(value.ravel()[0])
+
+
+def _votes(part: Path, files: list[Path], shares: np.ndarray) -> list[int]:
+    """How many votes each triplet has: as `export_bapps` wrote it down, else as BAPPS's shares tell."""
+    listing = part / "votes.csv"
+    if listing.exists():
+        with listing.open(newline="") as lines:
+            counts = {row["name"]: int(row["votes"]) for row in csv.DictReader(lines)}
+        absent = [path.stem for path in files if path.stem not in counts]
+        if absent:
+            raise InputError(f"{listing}: no row for {absent[0]}")
+        return [counts[path.stem] for path in files]
+    for votes in VOTES:
+        if np.allclose(shares * votes, np.round(shares * votes), atol=1e-3):
+            return [votes] * len(files)
+    raise InputError(f"{part / 'judge'}: shares are multiples of neither 1/2 nor 1/5, as BAPPS's are")
+
+
+def _judgments(triplet: Triplet, prefer_p1: int, votes: int) -> list[Judgment]:
+    time = now()
+    return [
+        Judgment(
+            id=f"{triplet.id}-{k}", triplet=triplet.id, observer=f"bapps-{triplet.id}-{k}",
+            chosen=triplet.b if k < prefer_p1 else triplet.a, side="right" if k < prefer_p1 else "left", position=0,
+            protocol="unknown", shown_at=None, loaded_at=None, answered_at=None, received_at=time, flips=0, zoom=1.0,
+            screen_width=None, screen_height=None, pixel_ratio=None, simulated=False, simulator=None, rejected=None,
+        )
+        for k in range(votes)
+    ]  # fmt: skip

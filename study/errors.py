@@ -1,0 +1,8 @@
+"""The one exception that means: what came from outside is wrong, and here is the way out."""
+
+
+class InputError(Exception):
+    """Bad input from outside, said in one line that names the file, the value and the way out.
+
+    The command line prints it without a traceback and exits with status 2.
+    """

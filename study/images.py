@@ -1,0 +1,35 @@
+"""Lossless images without metadata."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from study.errors import InputError
+
+Pixels = NDArray[np.uint8]
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """PNG bytes of an `(H, W, 3)` uint8 RGB array: no metadata, the same bytes for the same pixels."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected an (H, W, 3) uint8 array, got {pixels.shape} {pixels.dtype}")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_rgb(path: Path) -> Pixels:
+    """The `(H, W, 3)` uint8 pixels of an RGB image file that this project or an importer wrote.
+
+    For photographs from outside, with profiles and orientation, see `distortions.photographs`.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable image ({error})") from None

@@ -1,0 +1,200 @@
+"""`study.toml`: what is asked, of whom, about which codecs. Unknown keys and bad values are errors."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from study.errors import InputError
+from study.files import write_text
+
+
+class Section(BaseModel):
+    """A table of `study.toml` that knows its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Photographs(Section):
+    """Where the references come from."""
+
+    folder: str = Field(description="folder of photographs, absolute or relative to this file; searched recursively")
+    crop: int = Field(256, ge=16, le=4096, description="side of the square that observers see, in pixels")
+    crops_per_photograph: int = Field(1, ge=1, le=64, description="crops from each photograph, chosen with the seed")
+
+
+class Rates(Section):
+    """The rates at which codecs are compared."""
+
+    bits_per_pixel: list[float] = Field(
+        [0.25, 0.4, 0.65, 1.0], min_length=1, description="targets, in bits per pixel of the whole photograph"
+    )
+    tolerance: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="a rate that a codec misses by more than this share is reported and left out",
+    )
+
+    @model_validator(mode="after")
+    def _positive_and_distinct(self) -> "Rates":
+        if min(self.bits_per_pixel) <= 0 or len(set(self.bits_per_pixel)) != len(self.bits_per_pixel):
+            raise ValueError("bits_per_pixel must be distinct numbers above 0")
+        return self
+
+
+class Codec(Section):
+    """A codec that distorts the photographs."""
+
+    name: str = Field(description="jpeg, jpeg2000, webp or avif")
+    settings: dict[str, str | int | float | bool] = Field(
+        {}, description='settings other than the rate, for example { subsampling = "4:4:4" }'
+    )
+    label: str | None = Field(None, description="the name in tables; default: the codec's name")
+
+    @property
+    def title(self) -> str:
+        """The name in tables."""
+        return self.label or self.name
+
+
+class Triplets(Section):
+    """How many comparisons are made of each crop."""
+
+    across_codecs: int = Field(24, ge=0, description="pairs a crop of different codecs at the same rate, at most")
+    across_rates: int = Field(12, ge=0, description="pairs a crop of the same codec at different rates, at most")
+    sentinels: int = Field(24, ge=0, description="comparisons in the study whose answer is obvious")
+    repeats: int = Field(24, ge=0, description="comparisons in the study that are shown twice to the same observer")
+    practice: int = Field(6, ge=0, description="obvious comparisons with feedback before the trials")
+
+
+class Session(Section):
+    """What one observer is asked to do."""
+
+    trials: int = Field(40, ge=1, le=2000, description="test comparisons in a session")
+    sentinels: int = Field(4, ge=0, description="obvious comparisons among them")
+    repeats: int = Field(4, ge=0, description="comparisons shown a second time")
+    practice: int = Field(3, ge=0, description="comparisons with feedback before the trials")
+    votes_per_triplet: int = Field(5, ge=1, description="a comparison with this many votes is not shown any more")
+
+
+class Page(Section):
+    """What an observer reads."""
+
+    title: str = Field("Image comparison", min_length=1, description="the page's title")
+    question: str = Field("Which image is closer to the reference?", min_length=1, description="asked in every trial")
+    protocol: Literal["side-by-side", "flip"] = Field(
+        "side-by-side", description="side-by-side, or flip (one image in view, changed in place)"
+    )
+    zoom: int = Field(1, ge=1, le=8, description="device pixels an image pixel at first; the observer can change it")
+    consent: str = Field(
+        "You will compare compressed photographs. Taking part is voluntary, you can stop at any time by closing the"
+        " page, and your answers are stored without your name.",
+        min_length=1,
+        description="what an observer agrees to",
+    )
+    instructions: str = Field(
+        "You will see a reference image and two versions of it. Choose the version that looks closer to the reference."
+        " Look at the whole image and at its details. There is no right answer, but please look carefully each time.",
+        min_length=1,
+        description="read before the practice",
+    )
+    thanks: str = Field("Thank you. Your answers are stored; you can close this page.", description="the last page")
+
+
+class StudySettings(Section):
+    """The whole of `study.toml`."""
+
+    name: str = Field(min_length=1, max_length=100, description="the study's name; observers do not see it")
+    seed: int = Field(1, ge=0, description="every random choice follows from it")
+    photographs: Photographs | None = Field(None, description="where the references come from")
+    rates: Rates = Field(default_factory=Rates, description="the rates at which codecs are compared")
+    codecs: list[Codec] = Field([], description="the codecs that distort the photographs")
+    triplets: Triplets = Field(default_factory=Triplets, description="how many comparisons are made")
+    session: Session = Field(default_factory=Session, description="what one observer is asked to do")
+    page: Page = Field(default_factory=Page, description="what an observer reads")
+
+    @model_validator(mode="after")
+    def _distinct_codecs(self) -> "StudySettings":
+        titles = [codec.title for codec in self.codecs]
+        twice = sorted({title for title in titles if titles.count(title) > 1})
+        if twice:
+            raise ValueError(f"codecs: {', '.join(twice)} stands twice; give one of them a label of its own")
+        return self
+
+
+def read_settings(path: Path) -> StudySettings:
+    """The settings in the file `path`. Raises InputError that names file, key, value and what is allowed."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    return parse_settings(values, str(path))
+
+
+def parse_settings(values: dict[str, Any], where: str) -> StudySettings:
+    """The settings in a dictionary laid out as `study.toml`; `where` it comes from begins the InputError."""
+    try:
+        return StudySettings.model_validate(values)
+    except ValidationError as error:
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")  # a typo first
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(f"{where}: {_explain(problems[0])}{more}") from None
+
+
+def write_settings(settings: StudySettings, path: Path) -> None:
+    """Write `settings` as TOML with every key and its meaning, so that a person can edit it."""
+    lines = ["# eyetune study settings. An unknown key or a bad value is an error that says what is allowed.", ""]
+    lines += _table(settings, "")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _table(section: Section, prefix: str) -> list[str]:
+    """Lines of TOML: plain keys first, then tables, then arrays of tables, as TOML asks for."""
+    lines: list[str] = []
+    tables: list[str] = []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            tables += ["", f"[{prefix}{key}]  # {field.description}", *_table(value, f"{prefix}{key}.")]
+        elif isinstance(value, list) and value and isinstance(value[0], Section):
+            for item in value:
+                tables += ["", f"[[{prefix}{key}]]", *_table(item, f"{prefix}{key}.")]
+        elif value is not None and value != {} and value != []:
+            lines += [f"# {field.description}", f"{key} = {_value(value)}"]
+    return lines + tables
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)  # TOML's basic strings, numbers and booleans are JSON's
+
+
+def _explain(problem: ErrorDetails) -> str:
+    location = problem["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key} = {problem['input']!r}; allowed: {', '.join(_allowed_keys(location[:-1]))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"key {key} is missing"
+    if not key or isinstance(problem["input"], dict):
+        return f"{key}: {message}".lstrip(": ")
+    return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = StudySettings
+    sections: dict[str, type[BaseModel]] = {"photographs": Photographs, "rates": Rates, "codecs": Codec}
+    sections |= {"triplets": Triplets, "session": Session, "page": Page}
+    for part in location:
+        model = sections.get(str(part), model)
+    return sorted(model.model_fields)

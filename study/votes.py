@@ -1,0 +1,114 @@
+"""The vote store: observers, their trials and their votes in SQLite. Nothing is ever deleted from it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from study.errors import InputError
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS observers (
+    id TEXT PRIMARY KEY,
+    joined_at TEXT NOT NULL,
+    simulator TEXT,               -- the model of a simulated observer as JSON; NULL for a person
+    recruiter TEXT                -- what the recruiter's address said (assignment, worker), as JSON
+) STRICT;
+CREATE TABLE IF NOT EXISTS trials (
+    id TEXT PRIMARY KEY,          -- random: all that a browser is told
+    observer TEXT NOT NULL REFERENCES observers,
+    position INTEGER NOT NULL,    -- from 0
+    triplet TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    left_is TEXT NOT NULL CHECK (left_is IN ('a', 'b')),
+    reference_key TEXT NOT NULL UNIQUE,   -- random names of the images, for this trial only
+    left_key TEXT NOT NULL UNIQUE,
+    right_key TEXT NOT NULL UNIQUE,
+    UNIQUE (observer, position)
+) STRICT;
+CREATE INDEX IF NOT EXISTS trials_by_triplet ON trials (triplet);
+CREATE TABLE IF NOT EXISTS votes (
+    trial TEXT PRIMARY KEY REFERENCES trials,     -- so a second submission changes nothing
+    side TEXT NOT NULL CHECK (side IN ('left', 'right')),
+    protocol TEXT NOT NULL,
+    shown_at TEXT,
+    loaded_at TEXT,
+    answered_at TEXT,
+    received_at TEXT NOT NULL,
+    flips INTEGER NOT NULL,
+    zoom REAL NOT NULL,
+    screen_width INTEGER,
+    screen_height INTEGER,
+    pixel_ratio REAL,
+    rejected TEXT                 -- why it is not to be used; NULL where it is
+) STRICT;
+"""
+
+# `chosen` stays 'a' or 'b' here; read_judgments turns it into the stimulus id.
+JUDGMENTS = """
+SELECT trials.id, trials.triplet, trials.observer,
+       CASE WHEN (votes.side = 'left') = (trials.left_is = 'a') THEN 'a' ELSE 'b' END AS chosen,
+       votes.side, trials.position, votes.protocol, votes.shown_at, votes.loaded_at, votes.answered_at,
+       votes.received_at, votes.flips, votes.zoom, votes.screen_width, votes.screen_height, votes.pixel_ratio,
+       observers.simulator IS NOT NULL AS simulated, observers.simulator, votes.rejected
+FROM votes JOIN trials ON trials.id = votes.trial JOIN observers ON observers.id = trials.observer
+ORDER BY votes.received_at, trials.id
+"""
+
+
+@contextmanager
+def connect(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the vote store at `path`, made if absent: WAL, every commit on the disk before it returns.
+
+    Statements run in autocommit mode; open a transaction with `BEGIN IMMEDIATE`.
+    """
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version != VERSION:
+            raise InputError(
+                f"{path}: written by another version of eyetune (format {version}, this one knows {VERSION})"
+            )
+        yield connection
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise InputError(f"{path}: not a readable vote store ({error})") from None
+        raise
+    finally:
+        connection.close()
+
+
+def now() -> str:
+    """The server's time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_judgments(path: Path, triplets: pd.DataFrame) -> pd.DataFrame:
+    """Every vote in the store at `path`, with the columns of `records.Judgment`, oldest first.
+
+    `triplets` (as of the study) turns a side into a stimulus. Raises InputError where a vote names no triplet.
+    """
+    with connect(path) as connection:
+        cursor = connection.execute(JUDGMENTS)
+        table = pd.DataFrame(map(tuple, cursor.fetchall()), columns=[column[0] for column in cursor.description])
+    table["simulated"] = table["simulated"].astype(bool)
+    for name in ("screen_width", "screen_height", "pixel_ratio"):
+        table[name] = table[name].astype("float64")
+    stimuli = triplets.set_index("id")[["a", "b"]]
+    unknown = set(table["triplet"]) - set(stimuli.index)
+    if unknown:
+        raise InputError(f"{path}: a vote names triplet {min(unknown)}, which is not in triplets.parquet")
+    shown = stimuli.reindex(table["triplet"])
+    table["chosen"] = shown["a"].where((table["chosen"] == "a").to_numpy(), shown["b"]).to_numpy()
+    return table
