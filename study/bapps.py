@@ -25,7 +25,8 @@ def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
     """Make a study at `root` from a BAPPS folder, or from a folder of them (`traditional/`, `cnn/`, ...).
 
     `judge/NAME.npy` holds the share of observers who chose p1. How many there were stands in `votes.csv` where eyetune
-    wrote the folder; else it is the smaller of 2 and 5 with which every share is a whole number of votes. BAPPS names no observers: each vote gets one of its own.
+    wrote the folder; else it is the smaller of 2 and 5 with which every share is a whole number of votes. BAPPS names
+    no observers: each vote gets one of its own.
     """
     parts = [part for part in [folder, *sorted(folder.glob("*"))] if all((part / name).is_dir() for name in PARTS)]
     if not parts:
