@@ -1,7 +1,7 @@
 """The one exception that means: what came from outside is wrong, and here is the way out."""
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Bad input from outside, said in one line that names the file, the value and the way out.
 
     The command line prints it without a traceback and exits with status 2.

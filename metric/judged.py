@@ -1,0 +1,85 @@
+"""Metrics judged by votes: how often observers agree with each, beside the ceilings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.agreement import Estimate, agreeing_share, bootstrap_mean
+from analysis.ceiling import ceilings
+from study.folder import Study, count_votes
+
+INTERVALS = "95 % intervals resample source photographs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: 2AFC as a share from 0 to 1, with its interval over photographs."""
+
+    name: str
+    score: Estimate
+    note: str = ""
+
+
+def voted_triplets(study: Study, judgments: pd.DataFrame) -> pd.DataFrame:
+    """`count_votes` of the test triplets, with the source photograph of each in the column `source`."""
+    table = count_votes(judgments, study.triplets)
+    table["source"] = study.stimuli.set_index("id")["source"].reindex(table["reference"]).to_numpy()
+    return table
+
+
+def simulators(judgments: pd.DataFrame) -> set[str]:
+    """The metrics from which simulated observers among `judgments` voted."""
+    return {json.loads(model)["metric"] for model in judgments["simulator"].dropna().unique()}
+
+
+def table(
+    judgments: pd.DataFrame, voted: pd.DataFrame, distances: Mapping[str, pd.DataFrame], notes: Mapping[str, str] = {}
+) -> list[Row]:
+    """A row for each metric in `distances` (columns distance_a, distance_b, indexed by triplet), then the ceilings.
+
+    `voted` is `voted_triplets`. A metric that made simulated votes is marked: its score is the ceiling of those votes.
+    """
+    rows = []
+    for name, scores in distances.items():
+        d = scores.reindex(voted["id"])
+        agreeing = agreeing_share(voted["prefer_b"], voted["votes"], d["distance_a"], d["distance_b"])
+        note = notes.get(name, "")
+        if name in simulators(judgments):
+            note = "the simulated observers' own metric: the ceiling of these votes"
+        rows.append(Row(name, bootstrap_mean(agreeing, voted["source"]), note))
+    names = {
+        "agreement": ("two observers", "human ceiling without bias: agreement of two independent votes"),
+        "majority": ("majority oracle", "knows these very votes: too high where votes are few"),
+    }
+    for key, estimate in ceilings(voted["votes"], voted["prefer_b"], voted["source"]).items():
+        if key in names:
+            rows.append(Row(names[key][0], estimate, names[key][1]))
+    return rows
+
+
+def text(rows: list[Row]) -> str:
+    """The table for a terminal, in per cent."""
+    width = max(len(row.name) for row in rows)
+    lines = [f"  {'':<{width}}  2AFC %   95 % interval"]
+    for row in rows:
+        interval = f"{100 * row.score.low:5.1f} to {100 * row.score.high:5.1f}"
+        lines.append(f"  {row.name:<{width}}   {100 * row.score.value:5.1f}   {interval:<14}  {row.note}".rstrip())
+    return "\n".join(lines)
+
+
+def frame(rows: list[Row]) -> pd.DataFrame:
+    """The table with columns metric, two_afc, low, high, triplets, note."""
+    return pd.DataFrame(
+        [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note) for r in rows],
+        columns=["metric", "two_afc", "low", "high", "triplets", "note"],
+    )
+
+
+def rank_correlation(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    """Spearman's correlation of two metrics' distances over the stimuli of the triplets that both know."""
+    index = first.index.intersection(second.index)
+    stacked = [np.concatenate([m.loc[index, "distance_a"], m.loc[index, "distance_b"]]) for m in (first, second)]
+    return float(pd.Series(stacked[0]).corr(pd.Series(stacked[1]), method="spearman"))

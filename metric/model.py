@@ -1,0 +1,78 @@
+"""The metric: distances between images as weighted differences of a trunk's features (LPIPS)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metric.backbones import Backbone
+from study.errors import InputError
+
+EPSILON = 1e-10  # inside the root: LPIPS has it outside, where the gradient at a zero feature is NaN
+
+
+class PerceptualMetric(nn.Module):
+    r"""LPIPS: d = sum over taps k of mean over positions of w_k . (f_k(reference) - f_k(distorted))^2.
+
+    `f_k` is the tap's feature vector, normalised over channels to unit length; `w_k >= 0` is learned from votes.
+
+    Zhang et al., CVPR 2018, equation 1.
+    """
+
+    def __init__(self, backbone: Backbone, heads: Sequence[Tensor]) -> None:
+        """`heads`: one `(C_k,)` tensor of weights >= 0 a tap. Raises ValueError where they do not fit the trunk."""
+        super().__init__()
+        if [tuple(head.shape) for head in heads] != [(channels,) for channels in backbone.layout.channels]:
+            raise ValueError(f"heads of {[tuple(h.shape) for h in heads]} do not fit {backbone.name}")
+        self.backbone = backbone
+        self.heads = nn.ParameterList([nn.Parameter(head.detach().clone().float()) for head in heads])
+
+    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Distances `(N,)`, 0 for identical images, of images `(N, 3, H, W)` in [0, 1].
+
+        Differentiable in both images, with finite gradients also where they are identical. `distorted` may leave [0, 1]
+        a little, as a decoder's output does. Raises InputError for other shapes or ranges.
+        """
+        check_images(reference, distorted, self.backbone.layout.smallest)
+        return self.distance(self.features(reference), self.features(distorted))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; compute a reference's once and keep them."""
+        check_size(images, self.backbone.layout.smallest)
+        return [normalise(features) for features in self.backbone(images)]
+
+    def distance(self, reference: Sequence[Tensor], distorted: Sequence[Tensor]) -> Tensor:
+        """Distances `(N,)` of two results of `features`."""
+        total = torch.zeros((), device=distorted[0].device)
+        for head, f0, f1 in zip(self.heads, reference, distorted, strict=True):
+            total = total + ((f0 - f1) ** 2).mean(dim=(2, 3)) @ head
+        return total
+
+
+def normalise(features: Tensor) -> Tensor:
+    """Feature maps of unit length over channels, in float32 (in float16 the epsilon would vanish)."""
+    features = features.float()
+    return features * torch.rsqrt((features**2).sum(dim=1, keepdim=True) + EPSILON)
+
+
+def check_size(images: Tensor, smallest: int) -> None:
+    """Raise InputError where images `(N, 3, H, W)` are smaller than `smallest` pixels."""
+    height, width = images.shape[2:]
+    if min(height, width) < smallest:
+        raise InputError(f"images of {width} x {height} pixels are too small: at least {smallest} a side")
+
+
+def check_images(reference: Tensor, distorted: Tensor, smallest: int) -> None:
+    """Raise InputError unless both are float `(N, 3, H, W)` of one shape and in range."""
+    for name, images in (("reference", reference), ("distorted", distorted)):
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise InputError(f"{name}: expected a float tensor (N, 3, H, W), got {tuple(images.shape)} {images.dtype}")
+    if reference.shape != distorted.shape:
+        raise InputError(f"the images differ in shape: {tuple(reference.shape)} and {tuple(distorted.shape)}")
+    check_size(reference, smallest)
+    if torch.compiler.is_compiling() or reference.numel() == 0:
+        return
+    for name, images, margin in (("reference", reference, 1e-3), ("distorted", distorted, 0.5)):
+        low, high = (float(value) for value in images.detach().aminmax())
+        if not (low >= -margin and high <= 1 + margin):  # written so that NaN fails too
+            raise InputError(f"{name}: values from {low:.4g} to {high:.4g}; expected [0, 1]")

@@ -1,0 +1,100 @@
+"""A run's folder, `runs/001-alex/`: what was asked, where it stands, what came out. Runs with equal settings resume."""
+
+import importlib.metadata
+import io
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+
+from metric.fit import Fit
+from study.errors import InputError
+from study.files import replacing, sha256, write_bytes, write_text
+from study.folder import Study
+
+PACKAGES = ("eyetune", "torch", "numpy", "pandas", "lpips", "piq")
+
+
+def open_run(study: Study, settings: dict[str, Any]) -> tuple[Path, bool]:
+    """A new run's folder, or the newest where that is unfinished and of the same settings; and whether it is that."""
+    newest = newest_run(study, finished=False)
+    if newest and not is_finished(newest) and read_settings(newest)["settings"] == settings:
+        return newest, True
+    number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(study)), default=0)
+    folder = study.runs_folder / f"{number:03d}-{settings['backbone']}"
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    record = {"settings": settings, "versions": versions, "commit": _commit()}
+    write_text(folder / "run.json", json.dumps(record, indent=1))
+    return folder, False
+
+
+def newest_run(study: Study, finished: bool = True) -> Path | None:
+    """The run with the highest number, finished or any."""
+    folders = [path for path in _run_folders(study) if is_finished(path) or not finished]
+    return max(folders, default=None, key=lambda path: int(path.name.split("-")[0]))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run came to its end."""
+    return (folder / "scores.csv").exists()
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """`run.json`: settings, versions, commit. Raises InputError where `folder` is not a run's."""
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{folder} is not a run's folder (no readable run.json in it)") from None
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Keep `Fit.state()`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(folder / "checkpoint.pt", buffer.getvalue())
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What `write_checkpoint` kept; None where the run was stopped before the first."""
+    path = folder / "checkpoint.pt"
+    return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def finish(folder: Path, fit: Fit, held_out: pd.DataFrame, scores: pd.DataFrame, channels: Sequence[int]) -> None:
+    """Write the heads (of all votes, and of each fold), the held-out distances and, last, the table of scores."""
+    heads = {f"heads.{k}": part.clone() for k, part in enumerate(fit.heads.detach()[-1].split(list(channels)))}
+    folds = {f"fold{k}": part.clone() for k, part in enumerate(fit.heads.detach()[:-1])}
+    with replacing(folder / "heads.safetensors") as aside:
+        safetensors.torch.save_file(heads | folds, aside)
+    with replacing(folder / "held_out.parquet") as aside:
+        held_out.reset_index().to_parquet(aside, index=False)
+    write_text(folder / "scores.csv", scores.to_csv(index=False))
+
+
+def read_heads(folder: Path) -> list[torch.Tensor]:
+    """The heads that were trained on all votes, one `(C_k,)` tensor a tap."""
+    state = safetensors.torch.load_file(folder / "heads.safetensors")
+    return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]
+
+
+def digest(table: pd.DataFrame) -> str:
+    """SHA-256 of a table's values."""
+    return sha256(table.to_csv(index=False).encode())
+
+
+def _run_folders(study: Study) -> list[Path]:
+    return [path.parent for path in study.runs_folder.glob("[0-9]*-*/run.json")]
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this file is in; None where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

