@@ -1,0 +1,123 @@
+"""The setting of a codec that comes nearest to a rate, found with few encodes."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from distortions.protocol import Codec
+from study.images import Pixels
+
+CLOSE = 0.01
+"""A search ends at the first rate that misses its target by less than this share."""
+
+_GROWTH = 4.5  # log of the finest rate over the poorest: 4 to 6 for the codecs here; only the first guess needs it
+_START = 0.1  # bits per pixel of the poorest setting, for the first guess too
+
+
+class Ladder:
+    """One photograph's encodings by one codec over its rate setting's values. Each is made once."""
+
+    def __init__(self, codec: Codec, image: Pixels) -> None:
+        self.codec = codec
+        self.image = image
+        self.files: dict[int, bytes] = {}
+        """The encoded files, by the index of their rate value."""
+
+    def bits(self, step: int) -> int:
+        """8 times the bytes of the whole file at the rate setting's value number `step`."""
+        if step not in self.files:
+            self.files[step] = self.codec_at(step).encode(self.image)
+        return 8 * len(self.files[step])
+
+    def bits_per_pixel(self, step: int) -> float:
+        """The file's bits over the pixels of the photograph."""
+        return self.bits(step) / (self.image.shape[0] * self.image.shape[1])
+
+    def codec_at(self, step: int) -> Codec:
+        """The codec at the rate setting's value number `step`."""
+        return self.codec.at(self.codec.rate.values[step])
+
+    def decode(self, step: int) -> Pixels:
+        """The whole photograph as the codec gives it back."""
+        self.bits(step)
+        return self.codec.decode(self.files[step])
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A rate that a codec did not reach on a photograph."""
+
+    target: float
+    nearest: float | None
+    """The nearest rate it did reach, in bits per pixel; None where it cannot encode the photograph."""
+    reason: str
+
+
+def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[dict[float, int], list[Miss]]:
+    """The step nearest to each target in bits per pixel, and the targets that are missed by more than `tolerance`.
+
+    A step serves one target only: where two land on one step, the closer keeps it and the other is missed.
+    """
+    known: dict[int, float] = {}
+    found: dict[float, int] = {}
+    missed: list[Miss] = []
+    steps = len(ladder.codec.rate.values)
+    for target in sorted(targets):
+        step = nearest_step(ladder.bits_per_pixel, known, steps, target)
+        if _off(known[step], target) > tolerance:
+            for beside in range(max(step - 2, 0), min(step + 3, steps)):  # rates are not quite monotone
+                known.setdefault(beside, ladder.bits_per_pixel(beside))
+            step = _closest(known, target)
+        if _off(known[step], target) > tolerance:
+            missed.append(Miss(target, known[step], f"the nearest is {known[step]:.3f} bpp"))
+        else:
+            found[target] = step
+    for target in list(found):
+        rivals = [other for other in found if found[other] == found[target]]
+        closer = min(rivals, key=lambda rival: _off(known[found[rival]], rival))
+        if closer != target:
+            rate = known[found.pop(target)]
+            missed.append(Miss(target, rate, f"the nearest setting serves the target {closer:g} bpp"))
+    return found, sorted(missed, key=lambda miss: miss.target)
+
+
+def nearest_step(rate_at: Callable[[int], float], known: dict[int, float], steps: int, target: float) -> int:
+    """The step of 0 .. `steps` - 1 whose rate is nearest to `target`, or any that is off by less than `CLOSE`.
+
+    `rate_at` is taken to rise with the step. `known` holds the rates that earlier searches saw and gets those of this
+    one. Regula falsi on the logarithm of the rate, by halves when that is slow: few encodes, never more than about
+    2 log2(steps).
+    """
+    high = min((step for step, rate in known.items() if rate >= target), default=steps)
+    low = max((step for step, rate in known.items() if rate < target and step < high), default=-1)
+    probes = 0
+    while high - low > 1 and not (known and _off(known[_closest(known, target)], target) < CLOSE):
+        step = (low + high) // 2 if probes > 3 and probes % 2 else _guess(known, steps, low, high, target)
+        known[step] = rate_at(step)
+        low, high = (step, high) if known[step] < target else (low, step)
+        probes += 1
+    return _closest(known, target)
+
+
+def _guess(known: dict[int, float], steps: int, low: int, high: int, target: float) -> int:
+    """A step between `low` and `high`, both left out, where a straight line through log rates expects the target."""
+    slope = _GROWTH / steps
+    if not known:
+        step = math.log(target / _START) / slope
+    else:
+        anchor = low if low in known else high
+        others = [other for other in ((high,) if low in known and high in known else known) if other != anchor]
+        if others:
+            other = min(others, key=lambda step: abs(step - anchor))
+            rise = (math.log(known[other]) - math.log(known[anchor])) / (other - anchor)
+            slope = rise if rise > 0 else slope
+        step = anchor + math.log(target / known[anchor]) / slope
+    return min(max(round(step), low + 1), high - 1)
+
+
+def _closest(known: dict[int, float], target: float) -> int:
+    return min(known, key=lambda step: (_off(known[step], target), step))
+
+
+def _off(rate: float, target: float) -> float:
+    return abs(rate / target - 1)
