@@ -1,0 +1,354 @@
+"""Training learns from votes, repeats itself exactly, resumes bit for bit, and never judges on what it has seen."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from metric import judged
+from metric.export import main as export
+from metric.exported import describe, load
+from metric.fit import DECAY, Fit, Recipe, Votes, held_out_distances
+from metric.measures import lpips
+from metric.pooled import pairs_of, pool, pooled_differences
+from metric.score import main as score
+from metric.train import main as train
+from metric.weights import load_backbone, load_lpips_heads
+from study import tables
+from study.errors import InputError
+from study.records import Judgment
+
+FEW = ["--steps", "40", "--folds", "3"]
+
+
+def vote(study, prefer=lambda stimulus: stimulus.bits_per_pixel, votes=3, simulator=None, triplets=None, observer="o"):
+    """Judgments that choose the stimulus with the larger `prefer`, all but each triplet's last vote."""
+    stimuli = {row.id: row for row in study.stimuli.itertuples()}
+    rows = []
+    chosen_triplets = study.triplets if triplets is None else triplets
+    for triplet in chosen_triplets[chosen_triplets["kind"] == "test"].itertuples():
+        better, worse = sorted((triplet.a, triplet.b), key=lambda i: -prefer(stimuli[i]))
+        for k in range(votes):
+            chosen = worse if votes > 2 and k == votes - 1 else better
+            rows.append(
+                Judgment(
+                    f"{observer}-{triplet.id}-{k}", triplet.id, f"{observer}{k}", chosen, "left", 0, "flip", None,
+                    None, None, "2026-01-01T00:00:00Z", 0, 1.0, None, None, None, bool(simulator), simulator, None,
+                )
+            )  # fmt: skip
+    return tables.frame(rows, Judgment)
+
+
+def voted(study, **options):
+    tables.write(vote(study, **options), study.judgments_path, Judgment)
+    return study
+
+
+def random_votes(triplets=60, channels=8, folds=3, seed=0) -> Votes:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.rand(2, triplets, 2, channels, generator=generator)
+    return Votes(a, b, (a[:, 0, 0] > b[:, 0, 0]).float(), torch.arange(triplets) % folds, folds)
+
+
+def test_pooled_features_are_the_distance():
+    """d = w . pooled, to float precision, so nothing is lost by not keeping the images."""
+    metric = lpips("alex")
+    x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    pooled = pool(metric.features(x), metric.features(y))
+    assert torch.allclose(pooled[:, 0] @ torch.cat(list(metric.heads)), metric(x, y), rtol=1e-5)
+
+
+def test_dropout_noise_has_the_moments_of_dropout_on_the_maps():
+    """20,000 real dropouts of the squared differences of a 4 x 4 map, against mean and scale."""
+    torch.manual_seed(0)
+    f0, f1 = torch.rand(2, 1, 3, 4, 4)
+    pooled = pool([f0], [f1])[0]
+    dropped = functional.dropout(((f0 - f1) ** 2).expand(20_000, -1, -1, -1), 0.5).mean(dim=(2, 3))
+    assert torch.allclose(dropped.mean(dim=0), pooled[0], rtol=0.02)
+    assert torch.allclose(dropped.std(dim=0), pooled[1], rtol=0.03)  # p / (1 - p) = 1
+
+
+def test_a_fold_does_not_learn_from_its_own_triplets():
+    """Other votes on a fold's triplets leave its heads as they were, and change those of the fit on all."""
+    votes = random_votes()
+    changed = torch.where(votes.fold == 1, 1 - votes.share_b, votes.share_b)
+    other = Votes(votes.pooled_a, votes.pooled_b, changed, votes.fold, votes.folds)
+    fits = [Fit(v, torch.full((8,), 0.1), Recipe(50, learning_rate=0.01, batch=20)) for v in (votes, other)]
+    for fit in fits:
+        fit.run(50)
+    assert torch.equal(fits[0].heads[1], fits[1].heads[1])
+    assert not torch.equal(fits[0].heads[3], fits[1].heads[3])
+
+
+def test_lockstep_equals_a_fit_of_its_own():
+    """The last row, trained beside three folds, is what training on all votes alone gives."""
+    votes = random_votes()
+    alone = Votes(votes.pooled_a, votes.pooled_b, votes.share_b, torch.full_like(votes.fold, 5), 0)
+    together, single = (Fit(v, torch.full((8,), 0.1), Recipe(60, 0.01, 20)) for v in (votes, alone))
+    together.run(60)
+    single.run(60)
+    assert torch.allclose(together.heads[-1], single.heads[0], atol=1e-5)
+
+
+def test_heads_stay_non_negative_and_find_the_channel_that_decides():
+    votes = random_votes(triplets=400)
+    fit = Fit(votes, torch.full((8,), 0.1), Recipe(1500, 0.01, 50, dropout=0.0))
+    fit.run(1500)
+    heads = fit.heads.detach()[-1]
+    assert heads.min() >= 0
+    assert heads.argmax() == 0
+    assert heads[0] > 3 * heads[1:].max()
+
+
+def test_resume_is_bit_identical(tmp_path):
+    votes, recipe = random_votes(), Recipe(90, 0.01, 20)
+    whole = Fit(votes, torch.full((8,), 0.1), recipe)
+    whole.run(90)
+    first = Fit(votes, torch.full((8,), 0.1), recipe)
+    first.run(37)
+    torch.save(first.state(), tmp_path / "state.pt")
+    second = Fit(votes, torch.full((8,), 0.1), recipe)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    second.run(53)
+    assert second.step == 90
+    assert torch.equal(whole.heads, second.heads)
+    assert all(torch.equal(p, q) for p, q in zip(whole.rank.parameters(), second.rank.parameters(), strict=True))
+
+
+def test_learning_rate_is_the_recipe_s():
+    """Ten epochs: six at the full rate, then .8, .6, .4, .2 of it."""
+    fit = Fit(random_votes(), torch.full((8,), 0.1), Recipe(100, 1e-3, 20))
+    rates = []
+    for _ in range(100):
+        fit.run(1)
+        rates.append(fit.optimiser.param_groups[0]["lr"] / 1e-3)
+    assert np.allclose(rates, np.repeat(DECAY, 10))
+
+
+def test_held_out_distances_come_from_the_fold_s_heads():
+    votes = random_votes(triplets=6)
+    fit = Fit(votes, torch.zeros(8), Recipe(1))
+    with torch.no_grad():
+        fit.heads[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    a, _ = held_out_distances(fit)
+    assert torch.allclose(a, votes.pooled_a[:, 0, 0] * (votes.fold + 1))
+
+
+def test_main_trains_scores_and_exports(make_study, capsys):
+    study = voted(make_study(photographs=4))
+    assert train([str(study.root), *FEW]) == 0
+    printed = capsys.readouterr().out
+    assert "84 human votes; 28 test triplets of 4 photographs" in printed
+    assert "trained (held out)" in printed
+    assert "ms-ssim: not computed: images of 64 x 64 pixels are too small" in printed
+    run = study.runs_folder / "001-alex"
+    held_out = pd.read_parquet(run / "held_out.parquet")
+    sources = study.stimuli.set_index("id")["source"]
+    references = study.triplets.set_index("id")["reference"]
+    folds = held_out.groupby(sources[references[held_out["triplet"]]].to_numpy())["fold"].nunique()
+    assert len(folds) == 4
+    assert (folds == 1).all()  # a photograph is in one fold only
+
+    assert export([str(study.root)]) == 0
+    path = run / "export" / "small-001-alex.safetensors"
+    metric = load(path)
+    x, y = torch.rand(2, 2, 3, 64, 64)
+    heads = safetensors.torch.load_file(run / "heads.safetensors")
+    live = lpips("alex")
+    for k, head in enumerate(live.heads):
+        head.copy_(heads[f"heads.{k}"])
+    assert torch.equal(metric(x, y), live(x, y))
+    card = (run / "export" / "small-001-alex.md").read_text()
+    assert "84 human votes" in card and "SIMULATED" not in card
+    with pytest.raises(InputError, match="is there already"):
+        export([str(study.root)])
+
+    capsys.readouterr()
+    assert score([str(study.root), "--metrics", str(path), "psnr"]) == 0
+    assert "small-001-alex:" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_heads(make_study):
+    studies = [voted(make_study(name)) for name in ("one", "two")]
+    for study in studies:
+        train([str(study.root), *FEW])
+    heads = [safetensors.torch.load_file(s.runs_folder / "001-alex" / "heads.safetensors") for s in studies]
+    assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
+
+
+def test_an_interrupted_run_goes_on_to_the_same_heads(make_study, monkeypatch):
+    whole, broken = voted(make_study("whole")), voted(make_study("broken"))
+    train([str(whole.root), *FEW])
+
+    from metric import train as module
+
+    kept = module.runs.write_checkpoint
+    calls = []
+
+    def interrupt(folder, state):
+        kept(folder, state)
+        calls.append(state["step"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.runs, "write_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train([str(broken.root), *FEW])
+    train([str(broken.root), *FEW])
+    assert [path.name for path in broken.runs_folder.glob("0*")] == ["001-alex"]
+    assert calls[3] == calls[2] + 2  # not from the beginning
+    heads = [safetensors.torch.load_file(s.runs_folder / "001-alex" / "heads.safetensors") for s in (whole, broken)]
+    assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
+
+
+def test_cached_features_are_used_and_right(make_study):
+    study = make_study()
+    backbone = load_backbone("alex")
+    pairs = pairs_of(study, study.triplets)
+    first = pooled_differences(study, pairs, backbone)
+    (cache,) = (study.runs_folder / "cache").glob("*.safetensors")
+    stamp = cache.stat().st_mtime_ns
+    assert torch.equal(pooled_differences(study, pairs, backbone), first)
+    assert cache.stat().st_mtime_ns == stamp
+    row = pairs.iloc[3]
+    x, y = (torch.tensor(study.image(row[k])).permute(2, 0, 1)[None] / 255 for k in ("reference", "distorted"))
+    heads = torch.cat(load_lpips_heads("alex"))
+    assert float(first[3, 0] @ heads) == pytest.approx(float(lpips("alex")(x, y)), rel=1e-4)
+
+
+def test_simulated_votes_are_marked_and_not_mixed(make_study, capsys):
+    simulated = json.dumps({"metric": "psnr", "noise": 0.5})
+    study = make_study()
+    both = pd.concat([vote(study), vote(study, simulator=simulated, observer="s")])
+    tables.write(both, study.judgments_path, Judgment)
+    train([str(study.root), *FEW])
+    assert "63 human votes (63 simulated votes left out)" in capsys.readouterr().out
+    train([str(study.root), *FEW, "--voters", "simulated"])
+    printed = capsys.readouterr().out
+    assert "63 SIMULATED votes" in printed
+    assert "psnr" in printed and "the ceiling of these votes" in printed
+    export([str(study.root)])
+    (card,) = (study.runs_folder / "002-alex" / "export").glob("*.md")
+    assert "The votes were SIMULATED" in card.read_text()
+
+
+def test_two_afc_table_by_hand(make_study):
+    """Votes choose the higher rate two times in three; a metric that agrees scores 2/3, its opposite 1/3, a tie 1/2."""
+    study = voted(make_study())
+    judgments, _ = study.judgments()
+    voted_table = judged.voted_triplets(study, judgments)
+    rate = study.stimuli.set_index("id")["bits_per_pixel"]
+    rates = voted_table["comparison"] == "rates"
+    voted_table = voted_table[rates]
+    right = pd.DataFrame(
+        {f"distance_{s}": -rate[voted_table[s]].to_numpy() for s in "ab"}, index=voted_table["id"].to_numpy()
+    )
+    rows = judged.table(judgments, voted_table, {"right": right, "wrong": -right, "tie": right * 0})
+    values = {row.name: row.score.value for row in rows}
+    assert values["right"] == pytest.approx(2 / 3)
+    assert values["wrong"] == pytest.approx(1 / 3)
+    assert values["tie"] == 0.5
+    assert values["two observers"] == pytest.approx(1 / 3)  # of 3 votes 2:1, 1 of 3 pairs agrees
+    assert values["majority oracle"] == pytest.approx(2 / 3)
+
+
+def test_exported_file_is_checked(make_study, tmp_path):
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    export([str(study.root), "--out", str(tmp_path)])
+    path = tmp_path / "small-001-alex.safetensors"
+    assert describe(path)["backbone"] == "alex"
+    data = path.read_bytes()
+    cut, altered, foreign, pickled = (tmp_path / name for name in ("cut", "altered", "foreign", "pickled"))
+    cut.write_bytes(data[:-100])
+    altered.write_bytes(data[:-4] + b"\x00\x00\x80\x3f")
+    safetensors.torch.save_file({"x": torch.zeros(1)}, foreign)
+    torch.save({"x": torch.zeros(1)}, pickled)
+    for file, message in (
+        (cut, "not a readable safetensors file"),
+        (altered, "damaged"),
+        (foreign, "not a metric that eyetune export wrote"),
+        (pickled, "not a readable safetensors file"),
+        (tmp_path / "absent", "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(file)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the package lpips
+def test_the_package_lpips_loads_the_export(make_study, tmp_path):
+    from test_metric_lpips import package
+
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    export([str(study.root), "--out", str(tmp_path)])
+    peer = package("alex")
+    missing = peer.load_state_dict(torch.load(tmp_path / "small-001-alex-lpips.pth", weights_only=True), strict=False)
+    assert not missing.unexpected_keys
+    x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    metric = load(tmp_path / "small-001-alex.safetensors")
+    assert torch.allclose(peer(x, y, normalize=True).flatten(), metric(x, y), atol=1e-4)
+
+
+def test_usable_as_a_loss(make_study, tmp_path):
+    """Descending the metric's gradient from noise brings an image closer to the reference."""
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    export([str(study.root), "--out", str(tmp_path)])
+    metric = load(tmp_path / "small-001-alex.safetensors")
+    reference = torch.tensor(study.image(study.stimuli["sha256"].iloc[0])).permute(2, 0, 1)[None] / 255
+    noise = 0.2 * torch.randn(reference.shape, generator=torch.Generator().manual_seed(1))
+    image = (reference + noise).clamp(0, 1).requires_grad_()
+    optimiser = torch.optim.Adam([image], lr=0.01)
+    start = metric(reference, image).item()
+    for _ in range(30):
+        optimiser.zero_grad()
+        metric(reference, image).sum().backward()
+        optimiser.step()
+        with torch.no_grad():
+            image.clamp_(0, 1)
+    assert metric(reference, image).item() < 0.5 * start
+
+
+def test_runs_by_path_from_anywhere(make_study, tmp_path):
+    study = voted(make_study())
+    script = Path(__file__).resolve().parent.parent / "metric" / "train.py"
+    command = [sys.executable, str(script), str(study.root), *FEW]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "trained (held out)" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "1"], "2 or more folds"),
+        (["--backbone-weights", "absent.pth"], "absent.pth: no such file"),
+        (["--voters", "simulated"], "has no simulated votes"),
+    ],
+)
+def test_bad_input_to_training(make_study, arguments, message):
+    with pytest.raises(InputError, match=message):
+        train([str(voted(make_study()).root), *FEW, *arguments])
+
+
+def test_training_without_votes_says_how_to_get_them(make_study):
+    with pytest.raises(InputError, match="eyetune serve"):
+        train([str(make_study().root)])
+
+
+def test_export_without_a_run_says_how_to_get_one(make_study):
+    with pytest.raises(InputError, match="eyetune train"):
+        export([str(make_study().root)])
+
+
+def test_unknown_metric_is_named(make_study):
+    with pytest.raises(InputError, match="unknown metric 'lpips'; there are: psnr, ms-ssim"):
+        score([str(voted(make_study()).root), "--metrics", "lpips"])
