@@ -1,0 +1,160 @@
+"""The study's tables and `distort.json` from the parts that the photographs gave."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from distortions.making import Part
+from distortions.pairs import crop_of, obvious_triplets, repeat_triplets, test_triplets
+from study import tables
+from study.errors import InputError
+from study.files import write_text
+from study.folder import Study
+from study.records import Stimulus, Triplet
+
+
+@dataclass
+class Result:
+    """What a study's photographs came to."""
+
+    parts: list[Part]
+    """Of the photographs that are used."""
+    skipped: dict[str, str]
+    """Files that are not used, with the reason."""
+    stimuli: list[Stimulus] = field(default_factory=list)
+    triplets: list[Triplet] = field(default_factory=list)
+
+    @property
+    def images(self) -> set[str]:
+        """The names of the stored images that the study needs."""
+        return {stimulus.sha256 for stimulus in self.stimuli}
+
+
+def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result:
+    """The stimuli and triplets of the whole study, in an order that the photographs' names decide.
+
+    Of photographs with equal pixels only the first is used. Raises InputError where no comparison can be made.
+    """
+    result = Result([], dict(skipped))
+    first: dict[str, str] = {}
+    for part in sorted(parts, key=lambda part: part.source):
+        if part.refused:
+            result.skipped[part.source] = part.refused
+        elif part.pixels in first:
+            result.skipped[part.source] = f"the same picture as {first[part.pixels]}"
+        else:
+            first[part.pixels] = part.source
+            result.parts.append(part)
+    settings = study.settings
+    if not result.parts:
+        source, reason = min(result.skipped.items())
+        others = f" (and {len(result.skipped) - 1:,} more)" if len(result.skipped) > 1 else ""
+        raise InputError(f"no photograph can be used: {source}: {reason}{others}")
+    references: dict[str, Stimulus] = {}
+    floors: list[tuple[Stimulus, float]] = []
+    for part in result.parts:
+        crops: dict[str, list[Stimulus]] = {}
+        for stimulus in part.stimuli:
+            crops.setdefault(crop_of(stimulus), []).append(stimulus)
+        for crop, stimuli in crops.items():
+            references[crop] = stimuli[0]
+            result.triplets += test_triplets(stimuli, settings.triplets, settings.seed)
+        result.stimuli += part.stimuli
+        floors += part.floors
+    if not result.triplets:
+        raise InputError(f"{study.settings_path}: no comparison can be made of {_why(study, result)}")
+    obvious = obvious_triplets(references, floors, settings.triplets, settings.seed)
+    known = {stimulus.id for stimulus in result.stimuli}
+    wanted = {stimulus for triplet in obvious for stimulus in (triplet.a, triplet.b)} - known
+    result.stimuli += [floor for floor, _ in floors if floor.id in wanted]
+    result.triplets += obvious + repeat_triplets(result.triplets, settings.triplets.repeats, settings.seed)
+    return result
+
+
+def _why(study: Study, result: Result) -> str:
+    missed = [miss for part in result.parts for misses in part.missed.values() for miss in misses]
+    if missed:
+        miss = missed[0]
+        return (
+            f"these codecs and rates: {len(missed):,} rates were not reached, the first {miss.target:g} bpp,"
+            f" {miss.reason}; change rates.bits_per_pixel or rates.tolerance"
+        )
+    return "one codec at one rate; add another rate to rates.bits_per_pixel or another [[codecs]]"
+
+
+def write(study: Study, result: Result, record: dict[str, Any]) -> None:
+    """Write stimuli.parquet, triplets.parquet and, last, distort.json: `record` and what came of the photographs."""
+    tables.write(tables.frame(result.stimuli, Stimulus), study.stimuli_path, Stimulus)
+    tables.write(tables.frame(result.triplets, Triplet), study.triplets_path, Triplet)
+    record = record | {
+        "used": {
+            part.source: {"width": part.width, "height": part.height, "crops": part.crops, "encodes": part.encodes}
+            for part in result.parts
+        },
+        "skipped": dict(sorted(result.skipped.items())),
+        "unreachable": [
+            {
+                "source": part.source,
+                "codec": title,
+                "target_bits_per_pixel": miss.target,
+                "nearest_bits_per_pixel": miss.nearest,
+                "reason": miss.reason,
+            }
+            for part in result.parts
+            for title, misses in part.missed.items()
+            for miss in misses
+        ],
+    }
+    write_text(study.root / "distort.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def summary(study: Study, result: Result, others: int) -> str:
+    """What was made and what was not, for a person to read."""
+    settings = study.settings
+    assert settings.photographs
+    width = max(len(codec.title) for codec in settings.codecs)
+    lines = [f"{'codec':<{width}}  target bpp  achieved bpp  photographs  unreachable"]
+    rates: dict[tuple[str, float | None], dict[str, float]] = {}
+    for stimulus in result.stimuli:
+        if stimulus.bits_per_pixel is not None:
+            key = stimulus.codec, stimulus.target_bits_per_pixel
+            rates.setdefault(key, {})[stimulus.source] = stimulus.bits_per_pixel
+    missed = Counter((title, m.target) for part in result.parts for title, ms in part.missed.items() for m in ms)
+    for codec in settings.codecs:
+        for target in sorted(settings.rates.bits_per_pixel):
+            reached = rates.get((codec.title, target), {}).values()
+            mean = f"{sum(reached) / len(reached):.3f}" if reached else "-"
+            count = missed[codec.title, target] or "-"
+            lines.append(f"{codec.title:<{width}}  {target:>10g}  {mean:>12}  {len(reached):>11,}  {count:>11}")
+    kinds = Counter(triplet.kind for triplet in result.triplets)
+    comparisons = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
+    lines += [
+        "",
+        f"{len(result.parts):,} photographs, {len(result.stimuli):,} stimuli, {len(result.triplets):,} triplets:"
+        f" {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates),"
+        f" {kinds['sentinel']:,} sentinel, {kinds['repeat']:,} repeat, {kinds['training']:,} practice",
+    ]
+    asked = settings.triplets
+    for kind, wanted, why in (
+        ("sentinel", asked.sentinels, "too few crops are obviously poor at their codecs' lowest rate"),
+        ("training", asked.practice, "too few crops are obviously poor at their codecs' lowest rate"),
+        ("repeat", asked.repeats, "there are not more test triplets"),
+    ):
+        if kinds[kind] < wanted:
+            lines.append(f"note: {kinds[kind]} {kind} triplets in place of {wanted}: {why}")
+    fewer = [part.source for part in result.parts if part.crops < settings.photographs.crops_per_photograph]
+    if fewer:
+        lines.append(f"note: {len(fewer):,} photographs have room for fewer crops than asked for: {fewer[0]}, ...")
+    if missed:
+        lines.append(
+            f"{missed.total():,} rates were unreachable and are left out; {study.root / 'distort.json'} has each"
+        )
+    if others:
+        lines.append(f"{others:,} files in the folder are no images and were passed over")
+    if result.skipped:
+        lines.append(f"{len(result.skipped):,} image files skipped:")
+        lines += [f"  {source}: {reason}" for source, reason in sorted(result.skipped.items())[:20]]
+        if len(result.skipped) > 20:
+            lines.append(f"  and {len(result.skipped) - 20:,} more; {study.root / 'distort.json'} has all")
+    return "\n".join(lines)

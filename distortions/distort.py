@@ -1,0 +1,238 @@
+"""`eyetune distort DIR`: stimuli and triplets from the study's photographs and codecs.
+
+Interrupted, the same command goes on where it stopped. Its result is the same at any number of workers.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL
+from tqdm import tqdm
+
+from distortions import assembly
+from distortions.classical import configured
+from distortions.making import Part, Unit, load, make
+from distortions.photographs import READ, find
+from distortions.protocol import Codec
+from distortions.workers import done
+from study import tables
+from study.errors import InputError
+from study.files import sha256
+from study.folder import Study
+from study.records import Stimulus
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Make the study's stimuli and triplets."""
+    parser = argparse.ArgumentParser(prog="eyetune distort", description=__doc__)
+    parser.add_argument("study", metavar="DIR", type=Path, help="the study folder")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, metavar="N", help="processes (%(default)s, one a core)")
+    parser.add_argument("--force", action="store_true", help="replace stimuli and triplets that have no votes yet")
+    options = parser.parse_args(argv)
+    if options.workers < 1:
+        raise InputError(f"--workers {options.workers}: must be 1 or more")
+
+    study = Study(options.study)
+    if study.settings.photographs is None:
+        raise InputError(
+            f'{study.settings_path}: no [photographs]; add one with: folder = "where your photographs are"'
+        )
+    codecs = configured(study.settings.codecs, str(study.settings_path))
+    folder = study.root / study.settings.photographs.folder
+    if not folder.is_dir():
+        raise InputError(f"{study.settings_path}: photographs.folder = {str(folder)!r}: no such folder")
+    sources, others = find(folder)
+    if not sources:
+        ends = " ".join(sorted(READ))
+        raise InputError(f"{folder}: no photographs in it ({others:,} other files); their names end in {ends}")
+    hashes, skipped = _hashes(folder, sources)
+
+    record = _record(study, codecs, hashes, skipped)
+    parts_folder = study.root / ".distort" / sha256(json.dumps(record, sort_keys=True).encode())[:16]
+    missing = _missing(study, record, parts_folder, options.force)
+    if missing is not None and missing.empty:
+        print(f"{study.root}: stimuli and triplets are made already, of these photographs with these settings")
+        return 0
+    wanted = sorted(hashes) if missing is None else sorted(set(missing["source"]) & set(hashes))
+    _sweep(study)
+    parts = _parts(study, folder, {source: hashes[source] for source in wanted}, codecs, parts_folder, options.workers)
+    if missing is None:
+        print(_finish(study, parts, skipped, others, record, options.force))
+    else:
+        _restore(study, parts, missing)
+    return 0
+
+
+def _hashes(folder: Path, sources: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The SHA-256 of each file, and those that cannot be read with the reason."""
+    hashes: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    for source in tqdm(sources, desc="looking", unit="file", delay=2):
+        try:
+            source.encode()
+            with (folder / source).open("rb") as file:
+                hashes[source] = hashlib.file_digest(file, "sha256").hexdigest()
+        except UnicodeEncodeError:
+            skipped[source.encode(errors="backslashreplace").decode()] = "its name is not UTF-8; rename it"
+        except OSError as error:
+            skipped[source] = error.strerror or str(error)
+    return hashes, skipped
+
+
+def _record(study: Study, codecs: dict[str, Codec], hashes: dict[str, str], skipped: dict[str, str]) -> dict[str, Any]:
+    """What decides the result, as distort.json begins."""
+    settings = study.settings
+    assert settings.photographs
+    resolved = {
+        title: {
+            "name": codec.name,
+            "library": codec.library,
+            "rate_setting": codec.rate.name,
+            "settings": {key: value for key, value in codec.settings.items() if key != codec.rate.name},
+        }
+        for title, codec in codecs.items()
+    }
+    return {
+        "seed": settings.seed,
+        "photographs": settings.photographs.model_dump(exclude={"folder"}),
+        "rates": settings.rates.model_dump(),
+        "codecs": resolved,
+        "triplets": settings.triplets.model_dump(),
+        "versions": {
+            "python": platform.python_version(),
+            "pillow": PIL.__version__,
+            "numpy": np.__version__,
+        },
+        "files": hashes,
+    }
+
+
+def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bool) -> pd.DataFrame | None:
+    """The stimuli whose images have gone from a study that this record made; None where the study is yet to be made.
+
+    Raises InputError where it was made otherwise and is not to be replaced.
+    """
+    path = study.root / "distort.json"
+    made = study.stimuli_path.exists() or study.triplets_path.exists()
+    if not made:
+        return None
+    if force:
+        if _has_votes(study):
+            raise InputError(
+                f"{study.root}: its triplets have votes, which are kept; make a new study for other triplets"
+            )
+        return None
+    try:
+        former = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if parts_folder.exists():  # stopped between the tables and distort.json
+            return None
+        raise InputError(
+            f"{study.root}: its stimuli were not made by eyetune distort; replace them with --force"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: not readable ({error}); make the stimuli anew with --force") from None
+    changed = _changes(former, record)
+    if changed:
+        raise InputError(
+            f"{study.root}: made before with other {', '.join(changed)}; replace its stimuli and triplets with --force,"
+            " or make a new study"
+        )
+    if not (study.stimuli_path.exists() and study.triplets_path.exists()):
+        return None
+    table = tables.read(study.stimuli_path, Stimulus)
+    return table[[not study.image_path(digest).exists() for digest in table["sha256"]]]
+
+
+def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    """Which parts of the record are others now. Versions do not count: what was made stays made."""
+
+    def meaning(values: dict[str, Any], key: str) -> Any:
+        value = values.get(key)
+        if key == "codecs" and isinstance(value, dict):
+            return {title: {k: v for k, v in codec.items() if k != "library"} for title, codec in value.items()}
+        return value
+
+    names = {"photographs": "crops", "files": "photographs"}
+    return [names.get(key, key) for key in record if key != "versions" and meaning(former, key) != meaning(record, key)]
+
+
+def _has_votes(study: Study) -> bool:
+    if not (study.votes_path.exists() or study.judgments_path.exists()):
+        return False
+    return not study.all_judgments().empty
+
+
+def _parts(
+    study: Study, folder: Path, hashes: dict[str, str], codecs: dict[str, Codec], parts_folder: Path, workers: int
+) -> list[Part]:
+    """What came of each photograph: made now, or before where a run was interrupted."""
+    units = [
+        Unit(
+            str(study.root), str(folder), source, digest, codecs,
+            str(parts_folder / f"{sha256(f'{source} {digest}'.encode())[:16]}.json"),
+        )
+        for source, digest in hashes.items()
+    ]  # fmt: skip
+    parts = {unit.source: part for unit in units if (part := load(Path(unit.part), study))}
+    left = [unit for unit in units if unit.source not in parts]
+    progress = tqdm(total=len(units), initial=len(parts), desc="distorting", unit="photograph")
+    try:
+        with progress, closing(done(make, left, workers)) as finished:
+            for unit in finished:
+                part = load(Path(unit.part), study)
+                assert part
+                parts[unit.source] = part
+                progress.update()
+    finally:
+        _sweep(study)
+    return list(parts.values())
+
+
+def _finish(
+    study: Study, parts: list[Part], skipped: dict[str, str], others: int, record: dict[str, Any], force: bool
+) -> str:
+    """Write the tables and tidy up; returns what to tell the person."""
+    result = assembly.assemble(study, parts, skipped)
+    assembly.write(study, result, record)
+    stale = {digest for part in parts for digest in part.images()} - result.images
+    if force:
+        stale |= {path.stem for path in (study.root / "stimuli").glob("*.png")} - result.images
+    for digest in stale:
+        study.image_path(digest).unlink(missing_ok=True)
+    shutil.rmtree(study.root / ".distort")
+    text = assembly.summary(study, result, others)
+    return f"{text}\n\nnext: eyetune serve {study.root}, or with simulated observers: eyetune simulate {study.root}"
+
+
+def _restore(study: Study, parts: list[Part], missing: pd.DataFrame) -> None:
+    """Keep of images made again only those that were missing."""
+    table = tables.read(study.stimuli_path, Stimulus)
+    for digest in {digest for part in parts for digest in part.images()} - set(table["sha256"]):
+        study.image_path(digest).unlink(missing_ok=True)
+    shutil.rmtree(study.root / ".distort")
+    for row in missing.itertuples():
+        if not study.image_path(str(row.sha256)).exists():
+            raise InputError(
+                f"{study.image_path(str(row.sha256))} ({row.source}) cannot be made again alike: the libraries are"
+                f" others than those in {study.root / 'distort.json'}"
+            )
+    print(f"{study.root}: {missing['sha256'].nunique():,} missing images were made again")
+
+
+def _sweep(study: Study) -> None:
+    """Remove what killed workers left half-written."""
+    for folder in (study.root / "stimuli", *(study.root / ".distort").glob("*")):
+        for path in folder.glob(".*.part"):
+            path.unlink(missing_ok=True)

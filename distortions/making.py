@@ -1,0 +1,158 @@
+"""One photograph's stimuli: the unit of work, saved as soon as it is done."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from distortions.crops import choose_crops
+from distortions.photographs import Refused, read
+from distortions.protocol import Codec, CodecError
+from distortions.rates import Ladder, Miss, reach
+from study.errors import InputError
+from study.files import sha256, write_text
+from study.folder import Study
+from study.images import Pixels
+from study.records import Stimulus
+
+
+@dataclass(frozen=True)
+class Unit:
+    """All that a worker needs to make one photograph's stimuli."""
+
+    root: str
+    """The study's folder."""
+    folder: str
+    """The photographs' folder."""
+    source: str
+    """The photograph's path below it."""
+    sha256: str
+    """Of the photograph's file."""
+    codecs: dict[str, Codec]
+    """By their title in tables."""
+    part: str
+    """The file that will hold the result."""
+
+
+@dataclass
+class Part:
+    """What came of one photograph."""
+
+    source: str
+    sha256: str
+    refused: str | None = None
+    """Why the photograph is not used; then all that follows is empty."""
+    pixels: str = ""
+    """SHA-256 of the pixels: photographs with the same are the same."""
+    width: int = 0
+    height: int = 0
+    crops: int = 0
+    stimuli: list[Stimulus] = field(default_factory=list)
+    """References and distorted crops at the target rates."""
+    floors: list[tuple[Stimulus, float]] = field(default_factory=list)
+    """Each crop at each codec's poorest setting, with its PSNR in dB."""
+    missed: dict[str, list[Miss]] = field(default_factory=dict)
+    """By the codec's title."""
+    encodes: int = 0
+
+    def images(self) -> set[str]:
+        """The names of the stored images that the part's stimuli need."""
+        return {stimulus.sha256 for stimulus in [*self.stimuli, *(floor for floor, _ in self.floors)]}
+
+
+def make(unit: Unit) -> None:
+    """Make the stimuli of one photograph, store their images, then write the part that says so."""
+    study = Study(unit.root)
+    settings = study.settings.photographs
+    assert settings
+    part = Part(unit.source, unit.sha256)
+    try:
+        image = read(Path(unit.folder, unit.source))
+        if min(image.shape[:2]) < settings.crop:
+            size = f"{image.shape[1]} x {image.shape[0]} pixels"
+            raise Refused(f"{size}, smaller than the crop of {settings.crop} x {settings.crop}")
+    except Refused as reason:
+        part.refused = str(reason)
+    else:
+        part.height, part.width = image.shape[:2]
+        part.pixels = sha256(repr(image.shape).encode() + image.tobytes())
+        places = choose_crops(image, settings.crop, settings.crops_per_photograph, study.settings.seed, unit.source)
+        part.crops = len(places)
+        for place in places:
+            part.stimuli.append(_store(study, unit.source, image, place, "reference"))
+        for title, codec in unit.codecs.items():
+            _distort(study, part, image, places, title, codec)
+    write_text(Path(unit.part), json.dumps(asdict(part)), durable=False)
+
+
+def load(path: Path, study: Study) -> Part | None:
+    """The part at `path`; None where there is none, or where an image of it has gone."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    part = Part(**values)
+    part.stimuli = [Stimulus(**stimulus) for stimulus in values["stimuli"]]
+    part.floors = [(Stimulus(**stimulus), psnr) for stimulus, psnr in values["floors"]]
+    part.missed = {title: [Miss(**miss) for miss in misses] for title, misses in values["missed"].items()}
+    return part if all(study.image_path(digest).exists() for digest in part.images()) else None
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    """Peak signal-to-noise ratio of two images in dB over all channels; infinite for equal ones."""
+    error = float(np.mean((a.astype(np.float64) - b) ** 2))
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def _distort(study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, codec: Codec) -> None:
+    rates = study.settings.rates
+    ladder = Ladder(codec, image)
+    try:
+        found, part.missed[title] = reach(ladder, rates.bits_per_pixel, rates.tolerance)
+        floor = ladder.decode(0)
+    except CodecError as error:
+        part.missed[title] = [Miss(target, None, str(error)) for target in sorted(rates.bits_per_pixel)]
+        return
+    for target, step in found.items():
+        decoded = ladder.decode(step)
+        if decoded.shape != image.shape:
+            raise InputError(f"{part.source}: {title} gave back {decoded.shape}, not {image.shape}; is it broken?")
+        for place in places:
+            part.stimuli.append(_store(study, part.source, decoded, place, title, ladder, step, target))
+    for x, y in places:
+        crop = np.s_[y : y + study.settings.photographs.crop, x : x + study.settings.photographs.crop]  # type: ignore
+        stimulus = _store(study, part.source, floor, (x, y), title, ladder, 0)
+        part.floors.append((stimulus, psnr(floor[crop], image[crop])))
+    part.encodes += len(ladder.files)
+
+
+def _store(
+    study: Study,
+    source: str,
+    image: Pixels,
+    place: tuple[int, int],
+    title: str,
+    ladder: Ladder | None = None,
+    step: int = 0,
+    target: float | None = None,
+) -> Stimulus:
+    """The stimulus that shows the crop of `image` at `place`, its pixels stored."""
+    assert study.settings.photographs
+    side = study.settings.photographs.crop
+    x, y = place
+    settings = json.dumps(ladder.codec_at(step).settings if ladder else {}, sort_keys=True)
+    return Stimulus(
+        id=sha256(f"{source} {x} {y} {side} {title} {settings}".encode())[:16],
+        sha256=study.add_image(image[y : y + side, x : x + side]),
+        source=source,
+        crop_x=x,
+        crop_y=y,
+        width=side,
+        height=side,
+        codec=title,
+        settings=settings,
+        target_bits_per_pixel=target,
+        bits=ladder.bits(step) if ladder else None,
+        bits_per_pixel=ladder.bits_per_pixel(step) if ladder else None,
+    )

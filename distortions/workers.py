@@ -1,0 +1,58 @@
+"""Work spread over processes that end when their parent does."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from study.errors import InputError
+
+T = TypeVar("T")
+
+
+def done(work: Callable[[T], None], units: Sequence[T], workers: int) -> Generator[T, None, None]:
+    """Do `work` on every unit and give each back once it is done, in any order.
+
+    One worker is this process itself. An exception of the work, Ctrl-C too, stops all of it at once: units in the
+    making are dropped. Raises InputError where the system killed a worker.
+    """
+    if workers == 1 or len(units) < 2:
+        for unit in units:
+            work(unit)
+            yield unit
+        return
+    pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context("spawn"), _start)
+    try:
+        futures = {pool.submit(work, unit): unit for unit in units}
+        for future in as_completed(futures):
+            future.result()
+            yield futures.pop(future)
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed, perhaps because memory ran out; what was finished is kept: run the same"
+            " command again, with fewer --workers"
+        ) from None
+    except BaseException:
+        for process in (pool._processes or {}).values():  # Python 3.14's terminate_workers(), before there was one
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent was killed: its queue alone would keep it waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
