@@ -1,0 +1,78 @@
+"""`eyetune analyze DIR`: the votes of a study as a report, tables and figures in DIR/report.
+
+Prints whose votes they are and what they say. Votes are only read; running it again replaces the report.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.agreement import Estimate
+from analysis.report import number, p_value, percent, write_report
+from analysis.results import Results, results
+from study.folder import Study
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Analyze the votes of a study."""
+    parser = argparse.ArgumentParser(
+        prog="eyetune analyze", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", metavar="DIR", type=Path, help="a study folder with votes")
+    parser.add_argument(
+        "--voters", choices=("auto", "human", "simulated", "all"), default="auto",
+        help="whose votes; auto: the human ones where there are any, else the simulated ones (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=1, help="of the resampling behind the intervals (%(default)s)")
+    options = parser.parse_args(argv)
+
+    study = Study(options.study)
+    found = results(study, options.voters, options.seed)
+    command = ["eyetune", "analyze", str(options.study), "--voters", options.voters, "--seed", str(options.seed)]
+    path = write_report(study, found, command)
+    print("\n".join(short_summary(found)))
+    print(f"report:       {path}")
+    return 0
+
+
+def short_summary(found: Results) -> list[str]:
+    """The lines printed at the end."""
+    counts = found.counts
+    lines = [
+        f"votes:        {found.sentence}",
+        f"observers:    {counts['observers']:,}, of whom {counts['observers_excluded']:,} left out; "
+        f"{counts['votes_test_used']:,} of {counts['votes_test']:,} test votes used",
+        f"sentinels:    {interval(found.sentinels)} right",
+        f"repeats:      {interval(found.repeats)} consistent",
+        f"left side:    {interval(found.left)}" + (f", p {p_value(found.left_p)}" if found.left.n else ""),
+        f"agreement:    {interval(found.ceilings['agreement'])} of two observers on the same triplet",
+    ]
+    for table, what in ((found.codecs, "at equal rates"), (found.conditions, "of all conditions")):
+        lines += best(table, what)
+    return lines
+
+
+def best(table: pd.DataFrame, what: str) -> list[str]:
+    """A line on the highest score; none where the scores do not compare."""
+    if table.empty or table["group"].nunique() > 1:
+        return []
+    top = table.loc[table["score"].idxmax()]
+    ends = f" [{number(top['low'])}, {number(top['high'])}]" if top["low"] == top["low"] else ""
+    return [f"best:         {top['condition']} {what}, score {number(top['score'])}{ends}"]
+
+
+def interval(estimate: Estimate) -> str:
+    """`74.2 % [70.1 %, 77.9 %] of 480`, or `none`."""
+    if not estimate.n:
+        return "none"
+    ends = f" [{percent(estimate.low)}, {percent(estimate.high)}]" if estimate.low == estimate.low else ""
+    return f"{percent(estimate.value)}{ends} of {estimate.n:,}"
+
+
+if __name__ == "__main__":
+    import sys
+
+    from study.command import run
+
+    sys.exit(run(main))

@@ -1,0 +1,150 @@
+"""Everything that is known from the votes of a study, as tables and estimates."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.agreement import Estimate
+from analysis.ceiling import ceilings
+from analysis.observers import observer_table, repeat_pairs, with_triplets
+from analysis.preferences import codec_order, codec_preferences, triplet_table
+from analysis.proportions import exact_half, share
+from analysis.scaling import scale
+from study.folder import Study, Voters
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the report shows. Tables are written as CSV as they are."""
+
+    sentence: str
+    """Whose votes these are."""
+    voters: str
+    """human, simulated or mixed: stands on everything that is shown."""
+    simulators: list[str]
+    """The models of the simulated observers, most frequent first."""
+    counts: dict[str, int]
+    triplets: pd.DataFrame
+    observers: pd.DataFrame
+    preferences: pd.DataFrame
+    conditions: pd.DataFrame
+    codecs: pd.DataFrame
+    condition_cautions: list[str]
+    codec_cautions: list[str]
+    sentinels: Estimate
+    repeats: Estimate
+    left: Estimate
+    left_p: float
+    ceilings: dict[str, Estimate]
+    """`agreement`, `plug_in`, `majority`."""
+
+
+def results(study: Study, voters: Voters, seed: int) -> Results:
+    """The results of the votes of `voters`; what depends on chance (intervals) follows from `seed`.
+
+    Sentinels, repeats and sides are over all observers; votes per triplet, agreement, preferences and scores leave out
+    the votes of excluded observers.
+    """
+    judgments, sentence = study.judgments(voters)
+    votes = with_triplets(judgments, study.triplets)
+    observers = observer_table(judgments, study.triplets)
+    excluded = observers.loc[observers["excluded"], "observer"]
+    used = judgments[~judgments["observer"].isin(excluded)]
+    order = codec_order([codec.title for codec in study.settings.codecs], study.stimuli)
+    triplets = triplet_table(used, study.triplets, study.stimuli)
+    conditions, condition_cautions = scale(used, study.triplets, study.stimuli, order, "conditions", seed)
+    codecs, codec_cautions = scale(used, study.triplets, study.stimuli, order, "codecs", seed)
+    test, sentinels, repeats = votes[votes["kind"] == "test"], votes[votes["kind"] == "sentinel"], repeat_pairs(votes)
+    left, left_p = exact_half(int((test["side"] == "left").sum()), len(test))
+    return Results(
+        sentence=sentence,
+        voters=whose(judgments),
+        simulators=simulator_models(judgments),
+        counts=_counts(study, votes, used, observers, triplets),
+        triplets=triplets,
+        observers=observers,
+        preferences=codec_preferences(triplets, order),
+        conditions=conditions,
+        codecs=codecs,
+        condition_cautions=condition_cautions,
+        codec_cautions=codec_cautions,
+        sentinels=share(int((sentinels["chosen"] == sentinels["expected"]).sum()), len(sentinels)),
+        repeats=share(int(repeats["consistent"].sum()), len(repeats)),
+        left=left,
+        left_p=left_p,
+        ceilings=_ceilings(triplets, seed),
+    )
+
+
+def summary(found: Results) -> pd.DataFrame:
+    """The long table `measure, value, low, high, n`; NaN where there is none."""
+    rows: list[tuple[str, float, float, float, float]] = []
+    rows += [(name, value, np.nan, np.nan, np.nan) for name, value in found.counts.items()]
+    estimates = {
+        "sentinels_right": found.sentinels,
+        "repeats_consistent": found.repeats,
+        "left_share": found.left,
+        "human_agreement_unbiased": found.ceilings["agreement"],
+        "human_agreement_plug_in": found.ceilings["plug_in"],
+        "majority_oracle": found.ceilings["majority"],
+    }
+    rows += [(name, *estimate) for name, estimate in estimates.items()]
+    rows.append(("left_share_p", found.left_p, np.nan, np.nan, found.left.n))
+    seconds = found.observers["median_seconds"].dropna()
+    if len(seconds):
+        rows.append(("median_seconds", float(seconds.median()), np.nan, np.nan, len(seconds)))
+    return pd.DataFrame(rows, columns=["measure", "value", "low", "high", "n"])
+
+
+def whose(judgments: pd.DataFrame) -> str:
+    """human, simulated, or mixed."""
+    simulated = judgments["simulated"].astype(bool)
+    return "simulated" if simulated.all() else "mixed" if simulated.any() else "human"
+
+
+def simulator_models(judgments: pd.DataFrame) -> list[str]:
+    """How each simulated observer was made, in words, with the number of observers; most frequent first."""
+    simulated = judgments[judgments["simulated"].astype(bool)].drop_duplicates("observer")
+    models = Counter(_describe(text) for text in simulated["simulator"])
+    return [f"{model} ({count:,} {'observer' if count == 1 else 'observers'})" for model, count in models.most_common()]
+
+
+def _describe(text: str | None) -> str:
+    try:
+        model = json.loads(text or "")
+    except json.JSONDecodeError:
+        return text or "model not recorded"
+    if not isinstance(model, dict):
+        return str(model)
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in model.items())
+
+
+def _counts(
+    study: Study, votes: pd.DataFrame, used: pd.DataFrame, observers: pd.DataFrame, triplets: pd.DataFrame
+) -> dict[str, int]:
+    test = votes[votes["kind"] == "test"]
+    simulated = int(votes["simulated"].astype(bool).sum())
+    return {
+        "votes": len(votes),
+        "votes_human": len(votes) - simulated,
+        "votes_simulated": simulated,
+        "votes_test": len(test),
+        "votes_test_used": int(test["observer"].isin(used["observer"]).sum()),
+        "votes_sentinel": int((votes["kind"] == "sentinel").sum()),
+        "votes_repeat": int((votes["kind"] == "repeat").sum()),
+        "observers": len(observers),
+        "observers_excluded": int(observers["excluded"].sum()),
+        "observers_side_flagged": int(observers["side_flag"].sum()),
+        "triplets_test": int((study.triplets["kind"] == "test").sum()),
+        "triplets_voted": len(triplets),
+        "photographs": int(triplets["source"].nunique()),
+    }
+
+
+def _ceilings(triplets: pd.DataFrame, seed: int) -> dict[str, Estimate]:
+    if triplets.empty:
+        return dict.fromkeys(("agreement", "plug_in", "majority"), Estimate(np.nan, np.nan, np.nan, 0))
+    return ceilings(triplets["votes"], triplets["prefer_b"], triplets["source"], seed)
