@@ -98,7 +98,8 @@ class Page(Section):
     )
     instructions: str = Field(
         "You will see a reference image and two versions of it. Choose the version that looks closer to the reference."
-        " Look at the whole image and at its details. There is no right answer, but please look carefully each time.",
+        " Look at the whole image and at its details. After the practice no answer is right or wrong, but please look"
+        " carefully each time.",
         min_length=1,
         description="read before the practice",
     )
