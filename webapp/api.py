@@ -1,0 +1,146 @@
+"""The trials and votes as JSON, and the images: all that the page asks the server for during a session.
+
+A browser learns of a trial an opaque id and three random addresses. Stimulus ids, codecs, the order of a and b, and
+whether a trial is a test, a sentinel or a repeat stay here.
+"""
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, abort, jsonify, request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.exceptions import HTTPException
+
+from study.votes import connect, now
+from webapp.images import pad_png
+from webapp.material import material
+from webapp.pages import observer_of
+from webapp.sessions import trials_of
+
+AHEAD = 2  # trials that the page is told of: the one on display, and the one whose images it loads meanwhile
+
+api = Blueprint("api", __name__)
+
+
+def _utc(text: str) -> str:
+    """The time as ISO 8601 in UTC, to the millisecond, as `study.votes.now` writes it."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("a time needs its time zone, for example 2026-05-01T12:00:00.000Z")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[str, Field(max_length=40), AfterValidator(_utc)]
+
+
+class Vote(BaseModel):
+    """What the page sends; the columns of `records.Judgment` that only the page knows."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    trial: str = Field(max_length=64)
+    side: Literal["left", "right"]
+    protocol: Literal["side-by-side", "flip"]
+    shown_at: Time
+    loaded_at: Time
+    answered_at: Time
+    flips: int = Field(ge=0, le=1_000_000)
+    zoom: float = Field(gt=0, le=64)
+    screen_width: int | None = Field(ge=1, le=100_000)
+    screen_height: int | None = Field(ge=1, le=100_000)
+    pixel_ratio: float | None = Field(gt=0, le=64)
+
+
+INSERT = f"""
+INSERT INTO votes ({", ".join(Vote.model_fields)}, received_at)
+VALUES ({", ".join(f":{name}" for name in Vote.model_fields)}, :received_at) ON CONFLICT (trial) DO NOTHING
+"""
+
+
+@api.get("/o/<token>/next")
+def next_trials(token: str) -> Response:
+    """The next unanswered trials, at most two, and whether the session has begun."""
+    with connect(material().study.votes_path) as connection:
+        trials = trials_of(connection, observer_of(token))
+    open_trials = [trial for trial in trials if trial["answer"] is None]
+    return jsonify(
+        started=len(open_trials) < len(trials), trials=[_describe(trial, trials) for trial in open_trials[:AHEAD]]
+    )
+
+
+@api.post("/o/<token>/vote")
+def vote(token: str) -> Response:
+    """Stored first, then acknowledged. Sent again, a vote changes nothing and is acknowledged the same way."""
+    observer = observer_of(token)
+    try:
+        sent = Vote.model_validate_json(request.get_data())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        abort(400, f"{'.'.join(map(str, problem['loc'])) or 'the request'}: {problem['msg']}")
+    with connect(material().study.votes_path) as connection:
+        mine = {trial["id"]: trial for trial in trials_of(connection, observer)}
+        if sent.trial not in mine:
+            abort(404, "This observer has no such trial.")
+        connection.execute(INSERT, {**sent.model_dump(), "received_at": now()})
+        side = connection.execute("SELECT side FROM votes WHERE trial = ?", [sent.trial]).fetchone()["side"]
+    return jsonify(stored=True, **_feedback(mine[sent.trial], side))
+
+
+@api.get("/i/<key>")
+def image(key: str) -> Response:
+    """A stimulus under its random address: nothing but its pixels tells which."""
+    known = material()
+    with connect(known.study.votes_path) as connection:
+        trial = connection.execute(
+            "SELECT * FROM trials WHERE reference_key = :key OR left_key = :key OR right_key = :key", {"key": key}
+        ).fetchone()
+    if trial is None:
+        abort(404, "No such image.")
+    triplet = known.triplets[trial["triplet"]]
+    left, right = _sides(trial)
+    stimulus = {trial["reference_key"]: triplet.reference, trial["left_key"]: left, trial["right_key"]: right}[key]
+    data = known.study.image_path(known.digests[stimulus]).read_bytes()
+    return Response(pad_png(data, known.image_bytes), mimetype="image/png")
+
+
+@api.errorhandler(HTTPException)
+def explain(error: HTTPException) -> tuple[Response, int]:
+    """The error as JSON."""
+    return jsonify(error=error.description), error.code or 500
+
+
+def _describe(trial: sqlite3.Row, trials: list[sqlite3.Row]) -> dict[str, Any]:
+    known = material()
+    page = known.study.settings.page
+    practice = trial["kind"] == "training"
+    part = [other["id"] for other in trials if (other["kind"] == "training") == practice]
+    width, height = known.sizes[known.triplets[trial["triplet"]].reference]
+    return {
+        "id": trial["id"],
+        "practice": practice,
+        "position": part.index(trial["id"]) + 1,
+        "total": len(part),
+        "question": page.question,
+        "protocol": page.protocol,
+        "zoom": page.zoom,
+        "width": width,
+        "height": height,
+        "reference": f"../i/{trial['reference_key']}",
+        "left": f"../i/{trial['left_key']}",
+        "right": f"../i/{trial['right_key']}",
+    }
+
+
+def _feedback(trial: sqlite3.Row, side: str) -> dict[str, bool]:
+    expected = material().triplets[trial["triplet"]].expected
+    if trial["kind"] != "training" or expected is None:
+        return {}
+    left, right = _sides(trial)
+    return {"correct": (left if side == "left" else right) == expected}
+
+
+def _sides(trial: sqlite3.Row) -> tuple[str, str]:
+    """The stimuli on the left and on the right."""
+    triplet = material().triplets[trial["triplet"]]
+    return (triplet.a, triplet.b) if trial["left_is"] == "a" else (triplet.b, triplet.a)

@@ -1,0 +1,74 @@
+"""The voting page as a Flask application."""
+
+import sqlite3
+import sys
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from study.folder import Study
+from study.votes import connect
+from webapp.api import api
+from webapp.material import attach, read_material
+from webapp.pages import pages
+
+REQUEST_BYTES = 64 * 1024  # a vote has a few hundred
+
+# No frame-ancestors: recruiters show the page in a frame of theirs.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'",
+    "Referrer-Policy": "no-referrer",  # the address of a session is the key to it
+    "X-Content-Type-Options": "nosniff",
+}
+STORE_FAILED = {  # SQLite's primary error codes when a write has no place to go
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+def create_app(study: Study) -> Flask:
+    """The application that shows `study`. Raises InputError where the study cannot be shown as it is."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
+    app.json.compact = True  # type: ignore[attr-defined]
+    attach(app, read_material(study))
+    with connect(study.votes_path):
+        pass  # a store that cannot be opened is an error now, not at the first vote
+    app.register_blueprint(pages)
+    app.register_blueprint(api)
+    app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(sqlite3.OperationalError, _not_stored)
+    app.after_request(_add_headers)
+    app.context_processor(lambda: {"page": study.settings.page})
+    return app
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _explain(error: HTTPException) -> tuple[str, int]:
+    code = error.code or 500
+    headings = {404: "There is no such page", 403: "This is not allowed", 500: "Something went wrong on the server"}
+    heading = headings.get(code, "This did not work")
+    return render_template("message.html", heading=heading, text=[error.description or error.name]), code
+
+
+def _not_stored(error: sqlite3.OperationalError) -> tuple[Response | str, int]:
+    """What is said when SQLite could not write: nothing of the request was kept, and trying again is safe."""
+    code = error.sqlite_errorcode & 0xFF
+    print(f"eyetune serve: {request.method} {request.endpoint}: {error}; nothing was acknowledged", file=sys.stderr)
+    if code in STORE_FAILED:
+        status, text = 507, "The server cannot store answers at the moment (its disk may be full)."
+    elif code == sqlite3.SQLITE_BUSY:
+        status, text = 503, "The server is busy."
+    else:
+        raise error
+    if request.blueprint == "api":
+        return jsonify(error=text), status
+    return render_template("message.html", heading="Please try again later", text=[text]), status

@@ -1,0 +1,57 @@
+"""What the server knows of the study: read and checked once, when it starts."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from study.errors import InputError
+from study.folder import Study
+from study.records import Triplet
+from webapp.images import padded_length
+from webapp.tokens import secret_key
+
+
+@dataclass(frozen=True)
+class Material:
+    """A study in the shape that answers requests quickly."""
+
+    study: Study
+    key: str
+    """The study's secret key."""
+    triplets: dict[str, Triplet]
+    """By id."""
+    digests: dict[str, str]
+    """Stimulus id to the SHA-256 of its PNG file."""
+    sizes: dict[str, tuple[int, int]]
+    """Stimulus id to width and height in pixels."""
+    image_bytes: int
+    """The length of every image response."""
+
+
+def read_material(study: Study) -> Material:
+    """The study's material. Raises InputError for altered images and for a study without test triplets."""
+    triplets = {str(row["id"]): Triplet(**row) for row in study.triplets.to_dict("records")}
+    if not any(triplet.kind == "test" for triplet in triplets.values()):
+        raise InputError(f"{study.triplets_path}: no test triplets; make some with: eyetune distort {study.root}")
+    study.check_images()
+    stimuli = study.stimuli
+    return Material(
+        study=study,
+        key=secret_key(study),
+        triplets=triplets,
+        digests=dict(zip(stimuli["id"], stimuli["sha256"], strict=True)),
+        sizes={row.id: (int(row.width), int(row.height)) for row in stimuli.itertuples()},
+        image_bytes=padded_length(study.image_path(digest).stat().st_size for digest in stimuli["sha256"].unique()),
+    )
+
+
+def attach(app: Flask, material: Material) -> None:
+    """Make `material` the app's."""
+    app.extensions["material"] = material
+
+
+def material() -> Material:
+    """The material of the app that answers this request."""
+    found = current_app.extensions["material"]
+    assert isinstance(found, Material)
+    return found

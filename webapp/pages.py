@@ -1,0 +1,94 @@
+"""What an observer opens: consent, the session, and the two pages that end it early."""
+
+import re
+import secrets
+from urllib.parse import urlencode
+
+from flask import Blueprint, abort, redirect, render_template, request
+from werkzeug.wrappers import Response
+
+from study.votes import connect
+from webapp.material import material
+from webapp.sessions import is_complete, join, trials_of
+from webapp.tokens import sign, unsign
+
+RECRUITER_LENGTH = 4000  # characters of a recruiter's parameters; the longest known ones have a few hundred
+
+pages = Blueprint("pages", __name__)
+
+# Addresses are relative, so that the pages also work below a prefix (https://lab.example/study/) of a proxy.
+
+
+@pages.get("/")
+def consent() -> str | Response:
+    """The consent form; whatever a recruiter put into the address is sent on with it."""
+    known = material()
+    recruiter = _recruiter()
+    if is_complete(known):
+        return redirect("complete", 303)
+    ticket = sign(known.key, "join", secrets.token_hex(8))
+    return render_template("consent.html", query=urlencode(recruiter), ticket=ticket, text=_paragraphs("consent"))
+
+
+@pages.post("/join")
+def join_session() -> Response:
+    """A new observer with all trials, and the address of the session."""
+    known = material()
+    simulator = None
+    if "simulator" in request.form:
+        simulator = unsign(known.key, "simulator", request.form["simulator"])
+        if not isinstance(simulator, dict):
+            abort(403, "A simulated observer must be signed with the key of this study.")
+    observer = unsign(known.key, "join", request.form.get("ticket", ""))
+    observer = join(known, observer, simulator, _recruiter())
+    if observer is None:
+        return redirect("complete", 303)
+    return redirect(f"o/{sign(known.key, 'observer', observer)}", 303)
+
+
+@pages.get("/o/<token>")
+def session(token: str) -> str:
+    """The page on which an observer answers all trials."""
+    known = material()
+    observer = observer_of(token)
+    with connect(known.study.votes_path) as connection:
+        trials = trials_of(connection, observer)
+    practice = sum(trial["kind"] == "training" for trial in trials)
+    return render_template(
+        "session.html",
+        token=token,
+        instructions=_paragraphs("instructions"),
+        thanks=_paragraphs("thanks"),
+        practice=practice,
+        trials=len(trials) - practice,
+    )
+
+
+@pages.get("/complete")
+def complete() -> str:
+    """Said to who comes when every comparison has its votes."""
+    return render_template(
+        "message.html",
+        heading="This study is complete",
+        text=["Every comparison has all the answers it needs. Thank you for coming; there is nothing left to do."],
+    )
+
+
+def observer_of(token: str) -> str:
+    """The observer whose address this is; answers 404 where it is nobody's."""
+    observer = unsign(material().key, "observer", token)
+    if not isinstance(observer, str):
+        abort(404, "This address is not one of this study. Please use the link that you were given.")
+    return observer
+
+
+def _recruiter() -> dict[str, str]:
+    values = request.args.to_dict()
+    if len(urlencode(values)) > RECRUITER_LENGTH:
+        abort(400, f"The parameters in this address are longer than {RECRUITER_LENGTH:,} characters.")
+    return values
+
+
+def _paragraphs(name: str) -> list[str]:
+    text: str = getattr(material().study.settings.page, name)
+    return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]

@@ -1,0 +1,48 @@
+"""The study's secret key, and what is signed with it: observers' addresses, join forms, simulators' claims."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from study.errors import InputError
+from study.folder import Study
+
+Purpose = Literal["observer", "join", "simulator"]
+
+
+def secret_key(study: Study) -> str:
+    """The key of this study, made when it is first asked for; readable by the owner alone."""
+    path = study.root / "secret.key"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    return _read(path)
+
+
+def sign(key: str, purpose: Purpose, value: Any) -> str:
+    """`value` (JSON) and its signature, fit for an address. A signature is good for one purpose."""
+    signed = URLSafeSerializer(key, salt=purpose).dumps(value)
+    return signed if isinstance(signed, str) else signed.decode("ascii")
+
+
+def unsign(key: str, purpose: Purpose, token: str) -> Any | None:
+    """What was signed, or None where `token` was not made with this key for this purpose."""
+    try:
+        return URLSafeSerializer(key, salt=purpose).loads(token)
+    except BadData:
+        return None
+
+
+def _read(path: Path) -> str:
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(key) < 32:
+        raise InputError(f"{path}: not a key; delete it and start again (the addresses of open sessions then end)")
+    return key
