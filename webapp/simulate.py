@@ -1,0 +1,168 @@
+"""`eyetune simulate DIR --observers N`: simulated observers vote through the real page, marked as such for ever.
+
+They see what a browser gets (they know an image by its pixels alone) and answer by the scores of a metric, with noise,
+lapses and a side bias (`webapp/observer_model.py` has the equation). Interrupted sessions are finished first.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from tqdm import tqdm
+
+from study.errors import InputError
+from study.folder import Study
+from study.votes import connect
+from webapp.app import create_app
+from webapp.observer_model import ObserverModel, Perception, individual
+from webapp.serve import serving
+from webapp.simulated_browser import SimulatedBrowser, recognition
+from webapp.tokens import secret_key, sign
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Let N simulated observers vote."""
+    parser = argparse.ArgumentParser(
+        prog="eyetune simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
+    parser.add_argument("--observers", type=int, required=True, metavar="N", help="how many sessions")
+    parser.add_argument("--metric", default="lpips-vgg", help="whose scores decide (%(default)s)")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.5,
+        help="decision noise, in standard deviations of the score differences of the test triplets (%(default)s);"
+        " differs between observers, log-normally by 0.25",
+    )
+    parser.add_argument(
+        "--lapse",
+        type=float,
+        default=0.03,
+        help="probability of a tossed answer, 0 to 1 (%(default)s); differs between observers, log-normally by 0.5",
+    )
+    parser.add_argument(
+        "--side-bias", type=float, default=0.0, help="pull to the left, in the unit of --noise (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="every answer follows from it (%(default)s)")
+    parser.add_argument("--url", help="a running eyetune serve of this study; default: a server of its own")
+    options = parser.parse_args(argv)
+
+    if options.observers < 1:
+        raise InputError(f"--observers {options.observers}: must be 1 or more")
+    if not 0 <= options.noise < float("inf"):
+        raise InputError(f"--noise {options.noise}: must be 0 or more")
+    if not 0 <= options.lapse <= 1:
+        raise InputError(f"--lapse {options.lapse}: must be from 0 to 1")
+    if not abs(options.side_bias) < float("inf"):
+        raise InputError(f"--side-bias {options.side_bias}: must be a number")
+    study = Study(options.study)
+    perception = _perception(study, options.metric)
+
+    with _server(study, options.url) as url:
+        began = time.monotonic()
+        votes = sessions = 0
+        population = (options.noise, options.lapse, options.side_bias, options.seed)
+        progress = tqdm(total=options.observers, unit="observer", desc="simulating")
+        with progress, closing(SimulatedBrowser(url, recognition(study))) as browser:
+            for model, token in _observers(study, perception, population, options.observers):
+                address = f"o/{token}" if token else browser.join(sign(secret_key(study), "simulator", model))
+                if address is None:
+                    break
+                votes += browser.vote_all(address, ObserverModel(**model), perception)
+                sessions += 1
+                progress.update()
+                progress.set_postfix(votes=votes)
+        seconds = time.monotonic() - began
+    if sessions < options.observers:
+        print(f"every comparison has its simulated votes: {sessions:,} of {options.observers:,} sessions were needed")
+    print(
+        f"{study.root}: {votes:,} SIMULATED votes by {sessions:,} observers in {seconds:.1f} s"
+        f" ({votes / max(seconds, 1e-9):.0f} votes/s)"
+    )
+    print(ceiling(study, options.metric))
+    return 0
+
+
+def ceiling(study: Study, metric: str) -> str:
+    """The sentence that gives the simulating metric's own 2AFC score on the test votes that it made."""
+    votes = study.all_judgments()
+    votes = votes[votes["simulated"].astype(bool)]
+    votes = votes[[json.loads(model)["metric"] == metric for model in votes["simulator"]]]
+    scores = study.scores()
+    table = votes.merge(study.triplets, left_on="triplet", right_on="id", suffixes=("", "_triplet"))
+    table = table[table["kind"] == "test"].merge(scores[scores["metric"] == metric], on="triplet")
+    if table.empty:
+        return f"no test votes were simulated from {metric} yet"
+    difference = (table["distance_b"] - table["distance_a"]).to_numpy()
+    chose_a = (table["chosen"] == table["a"]).to_numpy()
+    right = np.where(difference == 0, 0.5, (difference > 0) == chose_a)
+    return (
+        f"{metric} agrees with {right.mean():.3f} of its own {len(right):,} test votes (2AFC):"
+        " the ceiling for any metric trained on these votes"
+    )
+
+
+def _observers(
+    study: Study, perception: Perception, population: tuple[float, float, float, int], number: int
+) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """`number` observers as (model, token): first those of this population who were interrupted, then new ones.
+
+    The token is None for an observer who has yet to join. New ones are numbered on from those of the same seed.
+    """
+    seed = population[-1]
+    with connect(study.votes_path) as store:
+        rows = store.execute(
+            "SELECT id, simulator, EXISTS (SELECT 1 FROM trials LEFT JOIN votes ON votes.trial = trials.id"
+            " WHERE trials.observer = observers.id AND votes.trial IS NULL) AS unfinished"
+            " FROM observers WHERE simulator IS NOT NULL ORDER BY joined_at"
+        ).fetchall()
+    models = [(row["id"], json.loads(row["simulator"]), row["unfinished"]) for row in rows]
+    before = [(identity, model, unfinished) for identity, model, unfinished in models if model["seed"] == seed]
+    count = 0
+    for identity, model, unfinished in before:
+        if (
+            count < number
+            and unfinished
+            and model == individual(perception, model["observer"], *population).description()
+        ):
+            yield model, sign(secret_key(study), "observer", identity)
+            count += 1
+    first = 1 + max((model["observer"] for _, model, _ in before), default=-1)
+    for observer in range(first, first + number - count):
+        yield individual(perception, observer, *population).description(), None
+
+
+def _perception(study: Study, metric: str) -> Perception:
+    """The metric's scores of the study; made first, by `eyetune score`, where they are missing."""
+    try:
+        return Perception(study, metric)
+    except InputError:
+        print(f"{study.scores_path} lacks {metric}: running eyetune score {study.root} --metrics {metric}", flush=True)
+    command = [sys.executable, "-m", "eyetune", "score", str(study.root), "--metrics", metric]
+    status = subprocess.run(command, check=False).returncode
+    if status == 130:
+        raise KeyboardInterrupt
+    if status:
+        raise InputError(f"eyetune score could not score {study.root} with {metric} (see above)")
+    return Perception(study, metric)
+
+
+@contextmanager
+def _server(study: Study, url: str | None) -> Iterator[str]:
+    """The address of the server to vote at; without `url` one of our own, for as long as the block runs."""
+    if url:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise InputError(f"--url {url}: must look like http://127.0.0.1:8000/")
+        yield url if url.endswith("/") else f"{url}/"
+        return
+    with serving(create_app(study), study) as own:
+        yield own
