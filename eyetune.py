@@ -7,7 +7,7 @@ from study.command import run
 from study.errors import InputError
 
 VERBS = {  # verb: (module whose main(argv) does it, what it does)
-    "demo": ("demo", "the whole loop on one machine in minutes, on photographs that packages ship"),
+    "demo": ("eyetune_demo", "the whole loop on one machine in minutes, on photographs that packages ship"),
     "new": ("study.new", "a study with its settings written out"),
     "distort": ("distortions.distort", "stimuli and triplets from the study's photographs and codecs"),
     "serve": ("webapp.serve", "the blind A/B page, on SQLite"),

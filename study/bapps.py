@@ -89,7 +89,7 @@ def _add(study: Study, stimuli: dict[str, Stimulus], path: Path, reference: Stim
     source = reference.source if reference else f"bapps-{digest[:16]}"
     codec = "unknown" if reference else "reference"
     settings = {"file": f"{path.parent.parent.name}/{path.parent.name}/{path.name}"} if reference else {}
-    identity = sha256(f"{source} {codec} {digest}".encode())[:16]
+    identity = sha256(f"{source} {codec} {path.parent.name} {digest}".encode())[:16]  # p0 and p1 may be equal
     if identity not in stimuli:
         if reference and (reference.width, reference.height) != (width, height):
             raise InputError(f"{path}: {width} x {height} pixels, its reference {reference.width} x {reference.height}")

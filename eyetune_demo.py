@@ -1,0 +1,162 @@
+"""`eyetune demo [DIR]`: the whole loop on one machine in minutes, verb by verb, without a network.
+
+Simulated observers vote from LPIPS-VGG, the metric that is trained stands on AlexNet, and HaarPSI, which has no network
+in it, judges from outside: three different metrics, so that none is asked about itself.
+"""
+
+import argparse
+import importlib.util
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import eyetune
+from study.errors import InputError
+from study.files import write_text
+
+PHOTOGRAPHS = {  # package: {file below it: whose it is}
+    "skimage": {
+        "data/astronaut.png": "Eileen Collins, NASA; public domain",
+        "data/chelsea.png": "Stefan van der Walt; CC0",
+        "data/coffee.png": "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0",
+        "data/motorcycle_left.png": "Middlebury Stereo Datasets 2014, Scharstein et al.; no licence stated",
+        "data/rocket.jpg": "SpaceX; public domain (CC0)",
+    },
+    "sklearn": {
+        "datasets/images/china.jpg": "danielbuechele, flickr.com/photos/danielbuechele/6061409035; CC BY 2.0",
+        "datasets/images/flower.jpg": "vultilion, flickr.com/photos/vultilion/6056698931; CC BY 2.0",
+    },
+    "matplotlib": {
+        "mpl-data/sample_data/grace_hopper.jpg": "Rear Admiral Grace Hopper, U.S. Navy; public domain",
+    },
+}
+OBSERVERS = 36
+SIMULATOR = "lpips-vgg"
+JUDGE = "haarpsi"
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Run every stage; those that are done already are left as they are."""
+    parser = argparse.ArgumentParser(
+        prog="eyetune demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", metavar="DIR", nargs="?", type=Path, help="folder for the study (default: a new one)")
+    parser.add_argument(
+        "--images", type=Path, metavar="PHOTOGRAPHS", help="your own photographs (default: eight of ours)"
+    )
+    parser.add_argument("--observers", type=int, default=OBSERVERS, help="simulated observers (%(default)s)")
+    options = parser.parse_args(argv)
+    if options.observers < 1:
+        raise InputError(f"--observers {options.observers}: at least 1")
+    start = time.monotonic()
+    root: Path = options.study or Path(tempfile.mkdtemp(prefix="eyetune-demo-"))
+
+    _stage("A study: its settings in one file")
+    if (root / "study.toml").exists():
+        print(f"{root} is there already; going on with it")
+    else:
+        _verb("new", root, "--images", options.images or _photographs(root / "photographs"))
+    _stage("Distortions: every photograph through every codec at every rate, and the pairs to compare")
+    _verb("distort", root)
+    _stage(f"Votes: simulated observers, who see as {SIMULATOR} does, use the real page")
+    _simulate(root, options.observers)
+    _stage("Analysis: observers, preferences, Bradley-Terry scores")
+    _verb("analyze", root)
+    _stage("Training: heads on AlexNet, from those votes")
+    from metric import runs
+    from study.folder import Study
+
+    study = Study(root)
+    if not runs.newest_run(study):
+        _verb("train", root)
+    run = runs.newest_run(study)
+    assert run
+    exported = list((run / "export").glob("*.safetensors"))
+    if not exported:
+        _verb("export", root)
+        exported = list((run / "export").glob("*.safetensors"))
+    _stage(f"A third opinion: {JUDGE}, which neither voted nor was trained")
+    _verb("score", root, "--metrics", JUDGE, SIMULATOR, exported[0])
+    _third_opinion(study, run)
+
+    print(
+        f"\nDone in {time.monotonic() - start:.0f} s. The votes were SIMULATED: they show the tool, not how people see."
+    )
+    print(f"  the report     {root / 'report' / 'report.html'}")
+    print(f"  the metric     {exported[0]}")
+    print(f"  its card       {exported[0].with_suffix('.md')}")
+    print(f"  vote yourself  {_command('serve', root)}   (people's votes are kept apart from simulated ones)")
+    print(f"  your own       {_command('demo', 'NEW_DIR', '--images', 'YOUR_PHOTOGRAPHS')}")
+    return 0
+
+
+def _photographs(folder: Path) -> Path:
+    """A folder with copies of the photographs that installed packages ship, and whose they are."""
+    attributions = []
+    for package, files in PHOTOGRAPHS.items():
+        specification = importlib.util.find_spec(package)
+        if not specification or not specification.origin:
+            print(f"{package} is not installed: its photographs are left out (pip install 'eyetune[demo]')")
+            continue
+        for name, owner in files.items():
+            path = Path(specification.origin).parent / name
+            if not path.is_file():
+                print(f"{package} has no {name} in this version: left out")
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path.name)
+            attributions.append(f"{path.name}: {owner} (from the package {package})")
+    if not attributions:
+        raise InputError("no photographs to be had; pip install 'eyetune[demo]', or give your own: --images FOLDER")
+    write_text(folder / "ATTRIBUTION.txt", "\n".join(attributions) + "\n")
+    return folder
+
+
+def _simulate(root: Path, observers: int) -> None:
+    from study.folder import Study
+    from study.votes import connect
+
+    joined = 0
+    if Study(root).votes_path.exists():
+        with connect(Study(root).votes_path) as store:
+            joined = store.execute("SELECT count(*) FROM observers WHERE simulator IS NOT NULL").fetchone()[0]
+    if joined < observers:
+        _verb("simulate", root, "--observers", observers - joined, "--metric", SIMULATOR)
+    else:
+        print(f"{joined} simulated observers have voted already")
+
+
+def _third_opinion(study: "object", run: Path) -> None:
+    import pandas as pd
+
+    from metric.judged import rank_correlation
+    from metric.score import score_study
+    from study.folder import Study
+
+    assert isinstance(study, Study)
+    judge = score_study(study, JUDGE)[1]
+    held_out = pd.read_parquet(run / "held_out.parquet").set_index("triplet")
+    before = score_study(study, "lpips-alex")[1].reindex(held_out.index)
+    print(f"Spearman's correlation with {JUDGE} over the stimuli of the voted triplets:")
+    print(f"  trained (held out)  {rank_correlation(held_out, judge):.3f}")
+    print(f"  lpips-alex          {rank_correlation(before, judge):.3f}   (where the training started)")
+    print(f"  {SIMULATOR:<18}  {rank_correlation(score_study(study, SIMULATOR)[1].reindex(held_out.index), judge):.3f}")
+
+
+def _stage(title: str) -> None:
+    print(f"\n== {title}", flush=True)
+
+
+def _verb(verb: str, *arguments: object) -> None:
+    words = [str(argument) for argument in arguments]
+    print(f"$ {_command(verb, *words)}", flush=True)
+    status = eyetune.main([verb, *words])
+    if status:
+        sys.exit(status)
+
+
+def _command(verb: str, *arguments: object) -> str:
+    return shlex.join(["eyetune", verb, *(str(argument) for argument in arguments)])
