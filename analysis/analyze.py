@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.agreement import Estimate
 from analysis.report import number, p_value, percent, write_report
 from analysis.results import Results, results
+from study.errors import InputError
 from study.folder import Study
 
 
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None) -> int | None:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the resampling behind the intervals (%(default)s)")
     options = parser.parse_args(argv)
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: expected a whole number from 0")
 
     study = Study(options.study)
     found = results(study, options.voters, options.seed)
@@ -43,10 +46,10 @@ def short_summary(found: Results) -> list[str]:
         f"votes:        {found.sentence}",
         f"observers:    {counts['observers']:,}, of whom {counts['observers_excluded']:,} left out; "
         f"{counts['votes_test_used']:,} of {counts['votes_test']:,} test votes used",
-        f"sentinels:    {interval(found.sentinels)} right",
-        f"repeats:      {interval(found.repeats)} consistent",
-        f"left side:    {interval(found.left)}" + (f", p {p_value(found.left_p)}" if found.left.n else ""),
-        f"agreement:    {interval(found.ceilings['agreement'])} of two observers on the same triplet",
+        f"sentinels:    {interval(found.sentinels, 'right')}",
+        f"repeats:      {interval(found.repeats, 'consistent')}",
+        f"left side:    {interval(found.left, f'votes, p {p_value(found.left_p)}')}",
+        f"agreement:    {interval(found.ceilings['agreement'], 'triplets: two observers give the same answer')}",
     ]
     for table, what in ((found.codecs, "at equal rates"), (found.conditions, "of all conditions")):
         lines += best(table, what)
@@ -62,12 +65,12 @@ def best(table: pd.DataFrame, what: str) -> list[str]:
     return [f"best:         {top['condition']} {what}, score {number(top['score'])}{ends}"]
 
 
-def interval(estimate: Estimate) -> str:
-    """`74.2 % [70.1 %, 77.9 %] of 480`, or `none`."""
+def interval(estimate: Estimate, what: str) -> str:
+    """`74.2 % [70.1 %, 77.9 %] of 480 what`, or `none`."""
     if not estimate.n:
         return "none"
     ends = f" [{percent(estimate.low)}, {percent(estimate.high)}]" if estimate.low == estimate.low else ""
-    return f"{percent(estimate.value)}{ends} of {estimate.n:,}"
+    return f"{percent(estimate.value)}{ends} of {estimate.n:,} {what}"
 
 
 if __name__ == "__main__":

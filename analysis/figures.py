@@ -17,6 +17,7 @@ from analysis.agreement import LEVEL
 # Okabe and Ito (2008): told apart with every common colour blindness. Markers tell codecs apart in black and white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
 MARKERS = "osD^vPX*"
+LINES = ("-", "--", ":")  # from the ninth codec on
 INK, FAINT, ALARM = "#1f2933", "#9aa5b1", "#D55E00"
 WIDTH = 4.7  # inches: text of 9 points stays readable when a phone shows the figure 350 px wide
 POINTS_AS_VECTORS = 2000  # more than this and the points become a picture inside the SVG, which would be too large
@@ -62,7 +63,7 @@ def rate_quality(figure: Figure, conditions: pd.DataFrame) -> None:
         axes.errorbar(
             part["bits_per_pixel"], part["score"], yerr=np.clip(spread, 0, None), label=str(codec), capsize=2.5,
             marker=MARKERS[place % len(MARKERS)], color=PALETTE[place % len(PALETTE)], markersize=5, linewidth=1.5,
-            elinewidth=1, linestyle="-" if linked else "none",
+            elinewidth=1, linestyle=LINES[place // len(PALETTE) % len(LINES)] if linked else "none",
         )  # fmt: skip
     axes.set_xlabel("mean bits per pixel")
     axes.set_ylabel("score (log-odds)")
@@ -82,6 +83,7 @@ def preference_matrix(figure: Figure, pooled: pd.DataFrame, order: list[str]) ->
     axes.pcolormesh(np.ma.masked_invalid(share), cmap="PuOr", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     axes.set_aspect("equal")
     axes.invert_yaxis()
+    size = min(10, 60 / len(codecs))  # points, so that 100% fits into a cell
     for i, j in np.argwhere(~np.isnan(share)):
         dark = abs(share[i, j] - 0.5) > 0.3
         axes.text(
@@ -91,7 +93,7 @@ def preference_matrix(figure: Figure, pooled: pd.DataFrame, order: list[str]) ->
             ha="center",
             va="center",
             color="white" if dark else INK,
-            fontsize=10,
+            size=size,
         )
     axes.set_xticks(np.arange(len(codecs)) + 0.5, codecs, rotation=30 if max(map(len, codecs)) > 8 else 0)
     axes.set_yticks(np.arange(len(codecs)) + 0.5, codecs)
@@ -128,7 +130,7 @@ def observer_quality(figure: Figure, observers: pd.DataFrame) -> None:
 def left_shares(figure: Figure, observers: pd.DataFrame) -> None:
     """The left share of each observer against the number of votes, with the band that chance alone leaves."""
     axes = figure.add_subplot()
-    voted = observers[observers["votes"] > 0]
+    voted = observers[observers["left_share"].notna()]
     most = int(voted["votes"].max())
     counts = np.unique(np.linspace(1, most * 1.05 + 1, 200).astype(int))
     low, high = (binom.ppf(end, counts, 0.5) / counts for end in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))

@@ -40,10 +40,10 @@ def observer_table(judgments: pd.DataFrame, triplets: pd.DataFrame) -> pd.DataFr
     repeats = repeat_pairs(votes)
     table["repeats"] = _count(repeats, table)
     table["repeats_consistent"] = _count(repeats[repeats["consistent"]], table)
-    left = _count(test[test["side"] == "left"], table)
-    with np.errstate(invalid="ignore"):
-        table["left_share"] = left / table["votes"].where(table["votes"] > 0)
-    table["side_p"] = half_p(left.to_numpy(), table["votes"].to_numpy())
+    shown = sides_known(test)
+    left, sided = _count(shown[shown["side"] == "left"], table), _count(shown, table)
+    table["left_share"] = left / sided.where(sided > 0)
+    table["side_p"] = half_p(left.to_numpy(), sided.to_numpy())
     table["side_flag"] = table["side_p"] < SIDE_FLAG_LEVEL
     table["median_seconds"] = response_seconds(votes).groupby(votes["observer"]).median().reindex(table.index)
     table["agreement_with_others"] = _agreement_with_others(test).reindex(table.index)
@@ -56,6 +56,11 @@ def with_triplets(judgments: pd.DataFrame, triplets: pd.DataFrame) -> pd.DataFra
     """The votes, each with `a`, `b`, `kind`, `expected` and `repeat_of` of its triplet."""
     asked = triplets[["id", "a", "b", "kind", "expected", "repeat_of"]].rename(columns={"id": "triplet"})
     return judgments.merge(asked, on="triplet")
+
+
+def sides_known(votes: pd.DataFrame) -> pd.DataFrame:
+    """The votes whose side is known: an import from BAPPS names none, and says so by its protocol."""
+    return votes[votes["protocol"] != "unknown"]
 
 
 def repeat_pairs(votes: pd.DataFrame) -> pd.DataFrame:

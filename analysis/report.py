@@ -65,6 +65,7 @@ def draw_figures(found: Results) -> dict[str, str]:
         drawn["observers"] = figures.draw(
             "observers", lambda figure: figures.observer_quality(figure, found.observers), 4.6, found.voters
         )
+    if found.left.n:
         drawn["left_share"] = figures.draw(
             "left_share", lambda figure: figures.left_shares(figure, found.observers), 3.2, found.voters
         )

@@ -1,15 +1,16 @@
 """Everything that is known from the votes of a study, as tables and estimates."""
 
 import json
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.agreement import Estimate
 from analysis.ceiling import ceilings
-from analysis.observers import observer_table, repeat_pairs, with_triplets
+from analysis.observers import observer_table, repeat_pairs, sides_known, with_triplets
 from analysis.preferences import codec_order, codec_preferences, triplet_table
 from analysis.proportions import exact_half, share
 from analysis.scaling import scale
@@ -57,8 +58,10 @@ def results(study: Study, voters: Voters, seed: int) -> Results:
     triplets = triplet_table(used, study.triplets, study.stimuli)
     conditions, condition_cautions = scale(used, study.triplets, study.stimuli, order, "conditions", seed)
     codecs, codec_cautions = scale(used, study.triplets, study.stimuli, order, "codecs", seed)
-    test, sentinels, repeats = votes[votes["kind"] == "test"], votes[votes["kind"] == "sentinel"], repeat_pairs(votes)
-    left, left_p = exact_half(int((test["side"] == "left").sum()), len(test))
+    test, sentinels = votes[votes["kind"] == "test"], votes[votes["kind"] == "sentinel"]
+    repeats = repeat_pairs(votes)
+    shown = sides_known(test)
+    left, left_p = exact_half(int((shown["side"] == "left").sum()), len(shown))
     return Results(
         sentence=sentence,
         voters=whose(judgments),
@@ -106,20 +109,39 @@ def whose(judgments: pd.DataFrame) -> str:
 
 
 def simulator_models(judgments: pd.DataFrame) -> list[str]:
-    """How each simulated observer was made, in words, with the number of observers; most frequent first."""
+    """The simulated observers' models in words, most frequent first; equal but for numbers are one, with ranges."""
     simulated = judgments[judgments["simulated"].astype(bool)].drop_duplicates("observer")
-    models = Counter(_describe(text) for text in simulated["simulator"])
-    return [f"{model} ({count:,} {'observer' if count == 1 else 'observers'})" for model, count in models.most_common()]
+    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for model in map(_model, simulated["simulator"]):
+        alike[str({key: value for key, value in model.items() if not _is_number(value)})].append(model)
+    return [
+        f"{', '.join(_in_words(key, [model.get(key) for model in models]) for key in models[0] if key != 'observer')}"
+        f" ({len(models):,} {'observer' if len(models) == 1 else 'observers'})"
+        for models in sorted(alike.values(), key=len, reverse=True)
+    ]
 
 
-def _describe(text: str | None) -> str:
+def _model(text: object) -> dict[str, Any]:
+    if not isinstance(text, str):
+        return {"model": "not recorded"}
     try:
-        model = json.loads(text or "")
+        model = json.loads(text)
     except json.JSONDecodeError:
-        return text or "model not recorded"
-    if not isinstance(model, dict):
-        return str(model)
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in model.items())
+        model = text
+    return model if isinstance(model, dict) else {"model": model}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_words(key: str, values: list[Any]) -> str:
+    name = key.replace("_", " ")
+    numbers = [value for value in values if _is_number(value)]
+    if not numbers:
+        return f"{name} {values[0]}"
+    low, high = f"{min(numbers):.3g}", f"{max(numbers):.3g}"
+    return f"{name} {low}" if low == high else f"{name} {low} to {high}"
 
 
 def _counts(

@@ -36,6 +36,7 @@ def frames(rows, kinds=None):
         [(f"j{i}", t, o, f"{t}-{c}", s, None, None) for i, (o, t, c, s) in enumerate(rows)],
         columns=["id", "triplet", "observer", "chosen", "side", "loaded_at", "answered_at"],
     )
+    judgments["protocol"] = "side-by-side"
     return judgments, triplets
 
 
@@ -134,6 +135,12 @@ def test_always_the_same_side_excludes(left, votes, excluded):
     assert row["excluded"] == excluded and row["left_share"] == left / votes
     assert row["side_p"] == pytest.approx(binomtest(left, votes).pvalue) and row["side_flag"]
     assert ("side in 100% of 15 votes" in row["reason"]) == excluded
+
+
+def test_a_side_that_is_not_known_says_nothing():
+    judgments, triplets = frames([("o", f"t{k:03d}", "a", "left") for k in range(30)])
+    row = observer_table(judgments.assign(protocol="unknown"), triplets).iloc[0]
+    assert np.isnan(row["left_share"]) and row["side_p"] == 1 and not row["excluded"]
 
 
 def test_a_dissenter_who_attends_is_kept():

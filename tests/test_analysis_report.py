@@ -9,8 +9,8 @@ import pytest
 from analysis.analyze import main
 from analysis.preferences import codec_preferences, triplet_table
 from analysis.report import inline, number, p_value, percent
+from analysis.results import simulator_models
 from study import tables
-from study.bapps import export_bapps, import_bapps
 from study.command import run
 from study.errors import InputError
 from study.folder import Study
@@ -200,100 +200,6 @@ def test_preferences_by_hand(make_study):
     assert turned["wins"].tolist() == [1, 3, 2, 6] and turned["codec"].tolist() == ["webp"] * 4
 
 
-def test_a_bapps_import_has_a_report_without_codecs(make_study, tmp_path):
-    study = make_study()
-    store(study, gather(study))
-    export_bapps(study, tmp_path / "bapps")
-    import_bapps(tmp_path / "bapps", tmp_path / "imported")
-    imported = Study(tmp_path / "imported")
-    main([str(imported.root)])
-    text = page(imported)
-    assert "No vote compares two known conditions" in text and "do not say which codecs made them" in text
-    assert "Nobody was shown a sentinel" in text and "Nobody was shown a repeat" in text
-    assert not (imported.report_folder / "rate_quality.svg").exists()
-    summaries = [
-        pd.read_csv(folder / "summary.csv").set_index("measure")
-        for folder in (imported.report_folder, _analyzed(study).report_folder)
-    ]
-    assert summaries[0].loc["human_agreement_unbiased", "value"] == pytest.approx(
-        summaries[1].loc["human_agreement_unbiased", "value"]
-    )
-
-
-def _analyzed(study: Study) -> Study:
-    main([str(study.root)])
-    return study
-
-
-def test_votes_on_sentinels_only_have_a_report_that_says_so(make_study):
-    study = make_study()
-    store(study, gather(study, kinds=("sentinel",)))
-    main([str(study.root)])
-    assert "No test triplet has a vote" in page(study)
-    assert pd.read_csv(study.report_folder / "triplets.csv").empty
-
-
-def test_a_report_where_everybody_is_excluded(make_study):
-    study = make_study()
-    store(study, gather(study, observers=2, lazy=(0, 1)))
-    main([str(study.root)])
-    assert "2 of 2 observers are left out" in page(study)
-
-
-def test_one_observer_has_scores_without_intervals(make_study):
-    study = make_study()
-    store(study, gather(study, observers=1))
-    main([str(study.root)])
-    text = page(study)
-    assert "Only one observer voted" in text and "No triplet has two votes" in text
-
-
-def test_a_photograph_alone_has_no_interval_of_agreement(make_study):
-    study = make_study(photographs=1)
-    store(study, gather(study))
-    main([str(study.root)])
-    assert "all votes are about one photograph" in page(study)
-
-
-def test_one_codec_at_several_rates_has_scores_but_no_preferences(make_study):
-    study = make_study()
-    jpeg = set(study.stimuli.loc[study.stimuli["codec"] == "jpeg", "id"])
-    study = keep_triplets(study, lambda table: (table["comparison"] == "rates") & table["a"].isin(jpeg))
-    store(study, gather(study))
-    main([str(study.root)])
-    assert "No vote compares two codecs at the same rate" in page(study)
-    scores = pd.read_csv(study.report_folder / "bradley_terry.csv")
-    assert scores["codec"].unique().tolist() == ["jpeg"] and scores["score"].is_monotonic_increasing
-
-
-def test_rates_that_were_never_compared_are_separate_groups(make_study):
-    study = make_study()
-    study = keep_triplets(study, lambda table: (table["comparison"] == "codecs") & (table["kind"] == "test"))
-    store(study, gather(study))
-    main([str(study.root)])
-    assert "fall into 3 groups that were never compared" in page(study)
-    scores = pd.read_csv(study.report_folder / "bradley_terry.csv")
-    assert scores.loc[scores["scale"] == "conditions", "group"].nunique() == 3
-
-
-def test_unanimous_votes_are_said_to_be(make_study):
-    study = make_study()
-    votes = gather(study, observers=3)
-    known = study.stimuli.set_index("id")
-    pairs = study.triplets.set_index("id")
-
-    def better(vote):
-        row = pairs.loc[vote.triplet]
-        ranks = {end: (known["bits_per_pixel"].fillna(9)[end], known["codec"][end]) for end in (row["a"], row["b"])}
-        return max(ranks, key=lambda end: ranks[end])
-
-    store(study, [judge(v.triplet, v.observer, better(v), v.side, v.position) for v in votes])
-    main([str(study.root)])
-    assert "One-sided votes" in page(study) and "trust their order" in page(study)
-    scores = pd.read_csv(study.report_folder / "bradley_terry.csv")
-    assert np.isfinite(scores["score"]).all() and scores["one_sided"].all()
-
-
 def test_names_are_escaped(make_study):
     study = make_study()
     nasty = "<script>alert(1)</script>"
@@ -314,6 +220,20 @@ def test_an_old_figure_does_not_stay_beside_a_new_report(make_study):
     assert not list(study.report_folder.glob("*.svg"))
 
 
+def test_simulators_that_differ_in_numbers_only_are_one_line():
+    models = [{"metric": "dists", "observer": o, "noise": 0.1 * (o + 1), "scale": 2.0} for o in range(3)]
+    texts = [*map(json.dumps, models), json.dumps({"metric": "psnr", "noise": 1}), "by hand", None, "7"]
+    votes = [{"observer": f"o{k}", "simulated": True, "simulator": text} for k, text in enumerate(texts)]
+    votes.append({"observer": "person", "simulated": False, "simulator": None})
+    assert simulator_models(pd.DataFrame(votes)) == [
+        "metric dists, noise 0.1 to 0.3, scale 2 (3 observers)",
+        "metric psnr, noise 1 (1 observer)",
+        "model by hand (1 observer)",
+        "model not recorded (1 observer)",
+        "model 7 (1 observer)",
+    ]
+
+
 def test_no_votes_and_no_study_are_one_clear_line(make_study, tmp_path, capsys):
     study = make_study()
     with pytest.raises(InputError, match="no votes yet; gather them with: eyetune serve"):
@@ -321,6 +241,8 @@ def test_no_votes_and_no_study_are_one_clear_line(make_study, tmp_path, capsys):
     store(study, gather(study, observers=1))
     with pytest.raises(InputError, match="no simulated votes"):
         main([str(study.root), "--voters", "simulated"])
+    with pytest.raises(InputError, match="--seed -1"):
+        main([str(study.root), "--seed", "-1"])
     assert run(main, [str(tmp_path / "absent")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
