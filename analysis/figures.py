@@ -105,8 +105,9 @@ def preference_matrix(figure: Figure, pooled: pd.DataFrame, order: list[str]) ->
 
 
 def observer_quality(figure: Figure, observers: pd.DataFrame) -> None:
-    """Reliability against votes for each observer; below, how many observers had which share of sentinels right."""
-    top, bottom = figure.subplots(2, 1, height_ratios=[3, 2])
+    """Reliability against votes for each observer; below, how many had which share of sentinels right, if any."""
+    asked = observers[observers["sentinels"] > 0]
+    top, *below = figure.subplots(2, 1, height_ratios=[3, 2]) if len(asked) else [figure.add_subplot()]
     _points(top, observers["votes"], observers["reliability"], observers["excluded"])
     top.set_xlabel("test votes of the observer")
     top.set_xlim(0, max(1, observers["votes"].max()) * 1.05)
@@ -114,17 +115,21 @@ def observer_quality(figure: Figure, observers: pd.DataFrame) -> None:
     top.set_ylabel("reliability")
     top.set_ylim(0, 1.03)
     top.axhline(0.5, color=FAINT, linewidth=0.8, linestyle="--")
-    asked = observers[observers["sentinels"] > 0]
+    for bottom in below:
+        _sentinel_shares(bottom, asked)
+
+
+def _sentinel_shares(axes: Axes, asked: pd.DataFrame) -> None:
     shares = [asked.loc[asked["excluded"] == out, :] for out in (False, True)]
-    bottom.hist(
+    axes.hist(
         [part["sentinels_right"] / part["sentinels"] for part in shares], bins=list(np.linspace(0, 1, 11)),
         stacked=True, color=[PALETTE[0], ALARM], label=["used", "left out"],
     )  # fmt: skip
-    bottom.set_xlabel("share of sentinels right")
-    bottom.set_ylabel("observers")
-    bottom.set_xlim(0, 1)
-    bottom.xaxis.set_major_formatter(PercentFormatter(1))
-    bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.set_xlabel("share of sentinels right")
+    axes.set_ylabel("observers")
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
 
 
 def left_shares(figure: Figure, observers: pd.DataFrame) -> None:

@@ -62,8 +62,9 @@ def draw_figures(found: Results) -> dict[str, str]:
             "preferences", lambda figure: figures.preference_matrix(figure, pooled, order), 3.4, found.voters
         )
     if found.counts["votes_test"]:
+        height = 4.6 if found.sentinels.n else 2.9
         drawn["observers"] = figures.draw(
-            "observers", lambda figure: figures.observer_quality(figure, found.observers), 4.6, found.voters
+            "observers", lambda figure: figures.observer_quality(figure, found.observers), height, found.voters
         )
     if found.left.n:
         drawn["left_share"] = figures.draw(
