@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distortions.making import Part
-from distortions.pairs import crop_of, obvious_triplets, repeat_triplets, test_triplets
+from distortions.pairs import crop_of, crop_triplets, obvious_triplets, repeat_triplets
 from study import tables
 from study.errors import InputError
 from study.files import write_text
@@ -59,7 +59,7 @@ def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result
             crops.setdefault(crop_of(stimulus), []).append(stimulus)
         for crop, stimuli in crops.items():
             references[crop] = stimuli[0]
-            result.triplets += test_triplets(stimuli, settings.triplets, settings.seed)
+            result.triplets += crop_triplets(stimuli, settings.triplets, settings.seed)
         result.stimuli += part.stimuli
         floors += part.floors
     if not result.triplets:
@@ -131,8 +131,8 @@ def summary(study: Study, result: Result, others: int) -> str:
     comparisons = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
     lines += [
         "",
-        f"{len(result.parts):,} photographs, {len(result.stimuli):,} stimuli, {len(result.triplets):,} triplets:"
-        f" {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates),"
+        f"photographs: {len(result.parts):,}, stimuli: {len(result.stimuli):,}, triplets: {len(result.triplets):,}",
+        f"  {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates),"
         f" {kinds['sentinel']:,} sentinel, {kinds['repeat']:,} repeat, {kinds['training']:,} practice",
     ]
     asked = settings.triplets
@@ -145,15 +145,13 @@ def summary(study: Study, result: Result, others: int) -> str:
             lines.append(f"note: {kinds[kind]} {kind} triplets in place of {wanted}: {why}")
     fewer = [part.source for part in result.parts if part.crops < settings.photographs.crops_per_photograph]
     if fewer:
-        lines.append(f"note: {len(fewer):,} photographs have room for fewer crops than asked for: {fewer[0]}, ...")
+        lines.append(f"note: fewer crops than asked for fit in photographs: {len(fewer):,}, the first {fewer[0]}")
     if missed:
-        lines.append(
-            f"{missed.total():,} rates were unreachable and are left out; {study.root / 'distort.json'} has each"
-        )
+        lines.append(f"rates unreachable and left out: {missed.total():,}; {study.root / 'distort.json'} has each")
     if others:
-        lines.append(f"{others:,} files in the folder are no images and were passed over")
+        lines.append(f"files passed over that are no images: {others:,}")
     if result.skipped:
-        lines.append(f"{len(result.skipped):,} image files skipped:")
+        lines.append(f"image files skipped: {len(result.skipped):,}")
         lines += [f"  {source}: {reason}" for source, reason in sorted(result.skipped.items())[:20]]
         if len(result.skipped) > 20:
             lines.append(f"  and {len(result.skipped) - 20:,} more; {study.root / 'distort.json'} has all")

@@ -29,7 +29,8 @@ from study import tables
 from study.errors import InputError
 from study.files import sha256
 from study.folder import Study
-from study.records import Stimulus
+from study.records import Judgment, Stimulus
+from study.votes import connect
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -169,9 +170,10 @@ def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
 
 
 def _has_votes(study: Study) -> bool:
-    if not (study.votes_path.exists() or study.judgments_path.exists()):
-        return False
-    return not study.all_judgments().empty
+    if study.votes_path.exists():
+        with connect(study.votes_path) as connection:
+            return connection.execute("SELECT count(*) FROM votes").fetchone()[0] > 0
+    return study.judgments_path.exists() and not tables.read(study.judgments_path, Judgment).empty
 
 
 def _parts(

@@ -16,7 +16,7 @@ Blocks and smears are plain there: on BSDS500 JPEG's floor lies at 19 to 24 dB, 
 """
 
 
-def test_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int) -> list[Triplet]:
+def crop_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int) -> list[Triplet]:
     """The comparisons of one crop, whose reference and distorted stimuli are given.
 
     Of different codecs at one rate, a random choice; of one codec at different rates, neighbours on the ladder of

@@ -16,7 +16,7 @@ READ = frozenset(".jpg .jpeg .jpe .jfif .png .webp .avif .tif .tiff .bmp .jp2 .j
 UNREAD = frozenset(".heic .heif .jxl .psd .svg .exr .hdr".split())
 RAW = frozenset(".3fr .arw .cr2 .cr3 .dng .nef .orf .pef .raf .raw .rw2 .srw".split())
 # Named, so that no file is handed to a decoder that runs programs (EPS), whatever its name ends in.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "GIF")
 
 _SRGB_WITHIN = 2  # levels; a profile that moves no colour further is sRGB in other words, and is left alone
 
