@@ -1,5 +1,6 @@
 """The vote store: observers, their trials and their votes in SQLite. Nothing is ever deleted from it."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,13 @@ import pandas as pd
 from study.errors import InputError
 
 VERSION = 1
+
+DISK_ERRORS = {  # SQLite's primary error codes where a write has no place to go, and what the system calls that
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS observers (
@@ -65,7 +73,8 @@ ORDER BY votes.received_at, trials.id
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to the vote store at `path`, made if absent: WAL, every commit on the disk before it returns.
 
-    Statements run in autocommit mode; open a transaction with `BEGIN IMMEDIATE`.
+    Statements run in autocommit mode; open a transaction with `BEGIN IMMEDIATE`. A full disk or a folder that cannot be
+    written raises OSError, also for statements in the block; nothing of the transaction is kept then.
     """
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     connection.row_factory = sqlite3.Row
@@ -81,6 +90,11 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
                 f"{path}: written by another version of eyetune (format {version}, this one knows {VERSION})"
             )
         yield connection
+    except sqlite3.OperationalError as error:
+        kind = DISK_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if kind is None:
+            raise
+        raise OSError(kind, str(error), str(path)) from error
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error) or "malformed" in str(error):
             raise InputError(f"{path}: not a readable vote store ({error})") from None
