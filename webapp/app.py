@@ -20,12 +20,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",  # the address of a session is the key to it
     "X-Content-Type-Options": "nosniff",
 }
-STORE_FAILED = {  # SQLite's primary error codes when a write has no place to go
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-}
 
 
 def create_app(study: Study) -> Flask:
@@ -40,6 +34,7 @@ def create_app(study: Study) -> Flask:
     app.register_blueprint(api)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(sqlite3.OperationalError, _not_stored)
+    app.register_error_handler(OSError, _not_stored)
     app.after_request(_add_headers)
     app.context_processor(lambda: {"page": study.settings.page})
     return app
@@ -59,16 +54,15 @@ def _explain(error: HTTPException) -> tuple[str, int]:
     return render_template("message.html", heading=heading, text=[error.description or error.name]), code
 
 
-def _not_stored(error: sqlite3.OperationalError) -> tuple[Response | str, int]:
-    """What is said when SQLite could not write: nothing of the request was kept, and trying again is safe."""
-    code = error.sqlite_errorcode & 0xFF
-    print(f"eyetune serve: {request.method} {request.endpoint}: {error}; nothing was acknowledged", file=sys.stderr)
-    if code in STORE_FAILED:
+def _not_stored(error: sqlite3.OperationalError | OSError) -> tuple[Response | str, int]:
+    """What is said when the store could not be written: nothing of the request was kept, trying again is safe."""
+    if isinstance(error, OSError) and isinstance(error.__cause__, sqlite3.OperationalError):
         status, text = 507, "The server cannot store answers at the moment (its disk may be full)."
-    elif code == sqlite3.SQLITE_BUSY:
+    elif isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
         status, text = 503, "The server is busy."
     else:
         raise error
+    print(f"eyetune serve: {request.method} {request.endpoint}: {error}; nothing was acknowledged", file=sys.stderr)
     if request.blueprint == "api":
         return jsonify(error=text), status
     return render_template("message.html", heading="Please try again later", text=[text]), status

@@ -102,9 +102,12 @@ class SimulatedBrowser:
         try:
             self.connection.request(method, urlsplit(urljoin(self.url, address)).path, body, {"Content-Type": kind})
             response = self.connection.getresponse()
-            return response.status, response.getheader("Location"), response.read()
+            status, location, data = response.status, response.getheader("Location"), response.read()
         except (OSError, HTTPException) as error:
             raise InputError(f"{self.url}: the server does not answer ({error})") from None
+        if status in (503, 507):
+            raise InputError(f"{self.url}: the server cannot store votes (is its disk full?); those before are stored")
+        return status, location, data
 
 
 def _fingerprint(pixels: Pixels) -> str:
