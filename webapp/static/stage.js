@@ -4,6 +4,7 @@ const ROLES = ["left", "reference", "right"];
 const GAP = 16; // CSS pixels between frames and around them, as in style.css
 const AROUND = { "side-by-side": 310, flip: 370 }; // CSS pixels of height for all that is not image
 const BUTTON = 170; // CSS pixels of width that the button below an image needs
+const RIM = 2; // device pixels around an image, so that a frame that begins between two pixels does not cut it
 const LARGEST_ZOOM = 8;
 
 export class Stage {
@@ -79,19 +80,23 @@ export class Stage {
     const abreast = this.protocol === "side-by-side" ? 3 : 1;
     const room = Math.floor((document.documentElement.clientWidth - (abreast + 1) * GAP) / abreast);
     const tall = Math.max(200, innerHeight - AROUND[this.protocol]);
+    const rim = (2 * RIM) / devicePixelRatio;
     // Where an image is larger than its frame, scroll bars take some of the other direction.
     const bar = width > room || height > tall ? 16 : 0;
     document.body.className = this.protocol;
     document.body.style.setProperty("--column", `${Math.max(Math.min(width, room), BUTTON)}px`);
     for (const role of ROLES) {
       const frame = this.frames[role];
-      frame.style.width = `${Math.min(width + (height > tall ? bar : 0), room)}px`;
-      frame.style.height = `${Math.min(height + (width > room ? bar : 0), tall)}px`;
+      frame.style.width = `${Math.ceil(Math.min(width + (height > tall ? bar : 0), room) + rim)}px`;
+      frame.style.height = `${Math.ceil(Math.min(height + (width > room ? bar : 0), tall) + rim)}px`;
       frame.style.overflow = bar ? "auto" : "hidden";
       this.figures[role].classList.toggle("in-view", role === this.view);
       if (this.images) {
-        this.images[role].style.width = `${width}px`;
-        this.images[role].style.height = `${height}px`;
+        // Not by a width of 170.67px: browsers round lengths to 1/64 pixel and then leave out a row of device pixels.
+        const { style } = this.images[role];
+        style.width = `${this.trial.width * this.zoom}px`;
+        style.height = `${this.trial.height * this.zoom}px`;
+        style.transform = `scale(${1 / devicePixelRatio}) translate(${RIM}px, ${RIM}px)`;
       }
     }
     this.cropped = bar > 0;
