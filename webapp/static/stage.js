@@ -84,7 +84,7 @@ export class Stage {
     // Where an image is larger than its frame, scroll bars take some of the other direction.
     const bar = width > room || height > tall ? 16 : 0;
     document.body.className = this.protocol;
-    document.body.style.setProperty("--column", `${Math.max(Math.min(width, room), BUTTON)}px`);
+    document.body.style.setProperty("--column", `${Math.max(Math.ceil(Math.min(width, room) + rim), BUTTON)}px`);
     for (const role of ROLES) {
       const frame = this.frames[role];
       frame.style.width = `${Math.ceil(Math.min(width + (height > tall ? bar : 0), room) + rim)}px`;
