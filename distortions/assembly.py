@@ -85,6 +85,7 @@ def _why(study: Study, result: Result) -> str:
 
 def write(study: Study, result: Result, record: dict[str, Any]) -> None:
     """Write stimuli.parquet, triplets.parquet and, last, distort.json: `record` and what came of the photographs."""
+    study.scores_path.unlink(missing_ok=True)  # what metrics said of stimuli that these replace
     tables.write(tables.frame(result.stimuli, Stimulus), study.stimuli_path, Stimulus)
     tables.write(tables.frame(result.triplets, Triplet), study.triplets_path, Triplet)
     record = record | {

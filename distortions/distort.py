@@ -131,7 +131,7 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
     if force:
         if _has_votes(study):
             raise InputError(
-                f"{study.root}: its triplets have votes, which are kept; make a new study for other triplets"
+                f"{study.root}: its triplets have votes or open sessions, which are kept; make a new study for other triplets"
             )
         return None
     try:
@@ -172,7 +172,7 @@ def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
 def _has_votes(study: Study) -> bool:
     if study.votes_path.exists():
         with connect(study.votes_path) as connection:
-            return connection.execute("SELECT count(*) FROM votes").fetchone()[0] > 0
+            return connection.execute("SELECT EXISTS (SELECT 1 FROM trials)").fetchone()[0] == 1
     return study.judgments_path.exists() and not tables.read(study.judgments_path, Judgment).empty
 
 
