@@ -1,6 +1,7 @@
 """The study's tables and `distort.json` from the parts that the photographs gave."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,8 @@ def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result
     known = {stimulus.id for stimulus in result.stimuli}
     wanted = {stimulus for triplet in obvious for stimulus in (triplet.a, triplet.b)} - known
     result.stimuli += [floor for floor, _ in floors if floor.id in wanted]
-    result.triplets += obvious + repeat_triplets(result.triplets, settings.triplets.repeats, settings.seed)
+    count = math.ceil(settings.triplets.repeats * len(result.triplets))
+    result.triplets += obvious + repeat_triplets(result.triplets, count, settings.seed)
     return result
 
 
@@ -140,7 +142,6 @@ def summary(study: Study, result: Result, others: int) -> str:
     for kind, wanted, why in (
         ("sentinel", asked.sentinels, "too few crops are obviously poor at their codecs' lowest rate"),
         ("training", asked.practice, "too few crops are obviously poor at their codecs' lowest rate"),
-        ("repeat", asked.repeats, "there are not more test triplets"),
     ):
         if kinds[kind] < wanted:
             lines.append(f"note: {kinds[kind]} {kind} triplets in place of {wanted}: {why}")

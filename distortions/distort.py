@@ -131,7 +131,7 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
     if force:
         if _has_votes(study):
             raise InputError(
-                f"{study.root}: its triplets have votes or open sessions, which are kept; make a new study for other triplets"
+                f"{study.root}: its triplets have votes or open sessions, which are kept; make a new study instead"
             )
         return None
     try:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.agreement import Estimate, agreeing_share, bootstrap_mean
 from analysis.ceiling import ceilings
-from study.folder import Study, count_votes
+from analysis.observers import observer_table
+from study.folder import Study, Voters, count_votes
 
 INTERVALS = "95 % intervals resample source photographs"
 
@@ -21,6 +22,17 @@ class Row:
     name: str
     score: Estimate
     note: str = ""
+
+
+def attentive_judgments(study: Study, voters: Voters) -> tuple[pd.DataFrame, str]:
+    """`Study.judgments` without the observers whom `analysis.observers` excludes (failed sentinels, one side only)."""
+    judgments, whose = study.judgments(voters)
+    observers = observer_table(judgments, study.triplets)
+    excluded = observers["observer"][observers["excluded"]]
+    if len(excluded):
+        judgments = judgments[~judgments["observer"].isin(excluded)].reset_index(drop=True)
+        whose += f"; {len(excluded):,} inattentive observers left out (eyetune analyze tells which)"
+    return judgments, whose
 
 
 def voted_triplets(study: Study, judgments: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,11 @@
 """`eyetune score DIR`: what metrics say of each triplet, and how often the votes agree with them."""
 
 import argparse
+from pathlib import Path
 
 import pandas as pd
 
-from metric import judged
+from metric import exported, judged, runs
 from metric.measures import MEASURES, measure
 from metric.pooled import over_references, pairs_of
 from study import tables
@@ -44,15 +45,24 @@ def main(argv: list[str] | None = None) -> int | None:
     if not study.votes_path.exists() and not study.judgments_path.exists():
         print("no votes yet, so nothing says which metric is right")
         return 0
-    judgments, whose = study.judgments(options.voters)
+    judgments, whose = judged.attentive_judgments(study, options.voters)
     voted = judged.voted_triplets(study, judgments)
-    rows = judged.table(judgments, voted, scores)
+    rows = judged.table(judgments, voted, scores, _trained_here(study, options.metrics or []))
     print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs; {judged.INTERVALS}")
     print(judged.text(rows))
     path = study.report_folder / "metrics.csv"
     write_text(path, judged.frame(rows).to_csv(index=False))
     print(f"the same table: {path}")
     return 0
+
+
+def _trained_here(study: Study, names: list[str]) -> dict[str, str]:
+    """A note for each exported metric that learned from this very study."""
+    digest = runs.digest(study.triplets)
+    paths = [Path(name) for name in names if name not in MEASURES]
+    cards = {exported.name_of(path): exported.describe(path)["card"] for path in paths}
+    note = "trained on votes of this very study: NOT held out"
+    return {name: note for name, card in cards.items() if card["settings"]["triplets_sha256"] == digest}
 
 
 def score_study(study: Study, name: str, again: bool = False) -> tuple[str, pd.DataFrame]:

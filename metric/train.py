@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
     options = _parser().parse_args(argv)
     study = Study(options.study)
-    judgments, whose = study.judgments(options.voters)
+    judgments, whose = judged.attentive_judgments(study, options.voters)
     voted = judged.voted_triplets(study, judgments)
     voted["fold"] = _folds(study, voted["source"], options.folds, options.seed)
     backbone = load_backbone(options.backbone, options.backbone_weights)
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "voters": options.voters,
         "whose_votes": whose,
         "votes_sha256": runs.digest(voted),
+        "triplets_sha256": runs.digest(study.triplets),
     }
     folder, resumed = runs.open_run(study, settings)
     pairs = pairs_of(study, voted)

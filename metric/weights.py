@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 import pickle
+import socket
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from metric.backbones import LAYOUTS, Backbone
 from metric.torchvision_import import import_torchvision
 from study.errors import InputError
 
+PATIENCE = 15  # seconds without a byte before a download is given up
 FOLDER_VARIABLE = "EYETUNE_BACKBONES"
 """Environment variable: a folder of `alexnet_`, `vgg16_` and `squeezenet1_1_features.safetensors`."""
 
@@ -94,6 +96,8 @@ def _find(name: str, path: Path | None) -> tuple[dict[str, Tensor], str]:
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:
     torchvision_name = LAYOUTS[name].torchvision_name
+    former = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)  # torch.hub gives none, and a network that swallows packets would hang us
     try:
         weights = import_torchvision().models.get_model_weights(torchvision_name).DEFAULT
         return weights.get_state_dict(progress=False, check_hash=True)
@@ -103,6 +107,8 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
             f"the ImageNet weights of {torchvision_name} are not on this machine and could not be downloaded ({error});"
             f" {offline}put {torchvision_name}_features.safetensors into a folder and name it in {FOLDER_VARIABLE}"
         ) from None
+    finally:
+        socket.setdefaulttimeout(former)
 
 
 class _ArraysOnly(pickle.Unpickler):

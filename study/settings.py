@@ -67,7 +67,9 @@ class Triplets(Section):
     across_codecs: int = Field(24, ge=0, description="pairs a crop of different codecs at the same rate, at most")
     across_rates: int = Field(12, ge=0, description="pairs a crop of the same codec at different rates, at most")
     sentinels: int = Field(24, ge=0, description="comparisons in the study whose answer is obvious")
-    repeats: int = Field(24, ge=0, description="comparisons in the study that are shown twice to the same observer")
+    repeats: float = Field(
+        0.1, ge=0, le=1, description="share of the test comparisons that can be shown a second time to their observer"
+    )
     practice: int = Field(6, ge=0, description="obvious comparisons with feedback before the trials")
 
 

@@ -32,7 +32,7 @@ def new(root: Path, folder: Path | str, **sections) -> Path:
         "photographs": {"folder": str(folder), "crop": 48},
         "rates": {"bits_per_pixel": [0.5, 1.5], "tolerance": 0.2},
         "codecs": [{"name": "jpeg"}, {"name": "webp"}],
-        "triplets": {"sentinels": 3, "repeats": 3, "practice": 1},
+        "triplets": {"sentinels": 3, "repeats": 0.15, "practice": 1},
     }
     root.mkdir(parents=True, exist_ok=True)
     write_settings(parse_settings(values | sections, "test"), root / "study.toml")

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from metric import judged
+from metric import judged, weights
 from metric.export import main as export
 from metric.exported import describe, load
 from metric.fit import DECAY, Fit, Recipe, Votes, held_out_distances
@@ -28,6 +28,16 @@ from study.records import Judgment
 FEW = ["--steps", "40", "--folds", "3"]
 
 
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch):
+    """Weights that no package ships are not fetched by a test."""
+
+    def refuse(name):
+        raise InputError(f"{name}: no downloads in tests")
+
+    monkeypatch.setattr(weights, "_from_torchvision", refuse)
+
+
 def vote(study, prefer=lambda stimulus: stimulus.bits_per_pixel, votes=3, simulator=None, triplets=None, observer="o"):
     """Judgments that choose the stimulus with the larger `prefer`, all but each triplet's last vote."""
     stimuli = {row.id: row for row in study.stimuli.itertuples()}
@@ -37,9 +47,10 @@ def vote(study, prefer=lambda stimulus: stimulus.bits_per_pixel, votes=3, simula
         better, worse = sorted((triplet.a, triplet.b), key=lambda i: -prefer(stimuli[i]))
         for k in range(votes):
             chosen = worse if votes > 2 and k == votes - 1 else better
+            side = "left" if len(rows) % 2 else "right"
             rows.append(
                 Judgment(
-                    f"{observer}-{triplet.id}-{k}", triplet.id, f"{observer}{k}", chosen, "left", 0, "flip", None,
+                    f"{observer}-{triplet.id}-{k}", triplet.id, f"{observer}{k}", chosen, side, 0, "flip", None,
                     None, None, "2026-01-01T00:00:00Z", 0, 1.0, None, None, None, bool(simulator), simulator, None,
                 )
             )  # fmt: skip
@@ -172,7 +183,11 @@ def test_main_trains_scores_and_exports(make_study, capsys):
 
     capsys.readouterr()
     assert score([str(study.root), "--metrics", str(path), "psnr"]) == 0
-    assert "small-001-alex:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "small-001-alex:" in printed and "NOT held out" in printed
+    other = voted(make_study("other", photographs=2))
+    assert score([str(other.root), "--metrics", str(path)]) == 0
+    assert "NOT held out" not in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_heads(make_study):
@@ -237,6 +252,21 @@ def test_simulated_votes_are_marked_and_not_mixed(make_study, capsys):
     export([str(study.root)])
     (card,) = (study.runs_folder / "002-alex" / "export").glob("*.md")
     assert "The votes were SIMULATED" in card.read_text()
+
+
+def test_inattentive_observers_are_left_out(make_study, capsys):
+    """One who fails every sentinel teaches nothing."""
+    study = make_study()
+    sentinels = study.triplets[study.triplets["kind"] == "sentinel"]
+    table = vote(study)
+    failed = [
+        row | {"id": f"x{k}", "triplet": t.id, "chosen": t.a if t.expected == t.b else t.b}
+        for k, t in enumerate([*sentinels.itertuples()] * 2)
+        for row in [table[table["observer"] == "o1"].iloc[0].to_dict()]
+    ]
+    tables.write(pd.concat([table, pd.DataFrame(failed)]), study.judgments_path, Judgment)
+    train([str(study.root), *FEW])
+    assert "1 inattentive observers left out" in capsys.readouterr().out
 
 
 def test_two_afc_table_by_hand(make_study):

@@ -8,12 +8,14 @@ from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from study.images import encode_png
 from study.votes import connect
 from webapp.app import create_app
-from webapp.images import CHUNK, pad_png, padded_length
+from webapp.images import CHUNK, pad_png, padded_length, uncompressed_png
 from webapp.serve import serving
 
 VOTE = {
@@ -60,6 +62,18 @@ def whole_session(study) -> tuple[list[dict], list[tuple], list[str], list[bytes
     return trials, responses, texts, images
 
 
+def chunks(png: bytes) -> list[tuple[bytes, int]]:
+    """Kind and length of each chunk, their CRCs checked."""
+    at, found = 8, []
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
+        assert int.from_bytes(png[at + 8 + length : at + 12 + length], "big") == zlib.crc32(kind + body)
+        found.append((kind, length))
+        at += CHUNK + length
+    return found
+
+
 def test_image_responses_differ_in_pixels_alone(study):
     """One status, one set of headers, one length for every image of the study."""
     trials, responses, _, images = whole_session(study)
@@ -70,6 +84,7 @@ def test_image_responses_differ_in_pixels_alone(study):
     assert dict(responses[0][1])["Cache-Control"] == "no-store"
     assert {tuple(sorted(Image.open(io.BytesIO(data)).info)) for data in images} == {()}
     assert {Image.open(io.BytesIO(data)).size for data in images} == {(64, 64)}
+    assert len({tuple(chunks(data)) for data in images}) == 1
 
 
 def test_no_text_names_what_is_shown(study):
@@ -138,16 +153,23 @@ def test_a_padded_png_is_the_same_picture(extra):
     data = encode_png(pixels)
     padded = pad_png(data, len(data) + CHUNK + extra)
     assert len(padded) == len(data) + CHUNK + extra
-    at, kinds = 8, []
-    while at < len(padded):
-        length = int.from_bytes(padded[at : at + 4], "big")
-        kind, body = padded[at + 4 : at + 8], padded[at + 8 : at + 8 + length]
-        assert int.from_bytes(padded[at + 8 + length : at + 12 + length], "big") == zlib.crc32(kind + body)
-        kinds.append(kind)
-        at += CHUNK + length
+    kinds = [kind for kind, _ in chunks(padded)]
     assert kinds[0] == b"IHDR" and kinds[-2:] == [b"eyPd", b"IEND"]
     assert (np.array(Image.open(io.BytesIO(padded))) == pixels).all()
 
 
 def test_the_padded_length_holds_the_largest_image():
-    assert [padded_length([1, n]) for n in (4084, 4085, 100)] == [4096, 8192, 4096]
+    """30 x 20 pixels of 3 bytes need 1,820 with their rows' filter bytes, and less than 100 around them."""
+    assert padded_length([(1, 1), (30, 20)]) == 4096
+    assert padded_length([(30, 20), (30, 60)]) == 8192
+    noise = np.random.default_rng(1).integers(0, 256, (60, 30, 3), dtype=np.uint8)
+    assert len(pad_png(uncompressed_png(noise), 8192)) == 8192
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**31))
+def test_what_is_in_an_image_does_not_change_its_chunks(width, height, seed):
+    """Flat or noisy, every image of a size has the same chunks of the same lengths: no compressed length is left."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    flat, busy = chunks(uncompressed_png(noise * 0)), chunks(uncompressed_png(noise))
+    assert flat == busy
+    assert (np.array(Image.open(io.BytesIO(uncompressed_png(noise)))) == noise).all()

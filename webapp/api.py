@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from werkzeug.exceptions import HTTPException
 
 from study.votes import connect, now
-from webapp.images import pad_png
+from webapp.images import pad_png, uncompressed_png
 from webapp.material import material
 from webapp.pages import observer_of
 from webapp.sessions import trials_of
@@ -100,7 +100,7 @@ def image(key: str) -> Response:
     triplet = known.triplets[trial["triplet"]]
     left, right = _sides(trial)
     stimulus = {trial["reference_key"]: triplet.reference, trial["left_key"]: left, trial["right_key"]: right}[key]
-    data = known.study.image_path(known.digests[stimulus]).read_bytes()
+    data = uncompressed_png(known.study.image(known.digests[stimulus]))
     return Response(pad_png(data, known.image_bytes), mimetype="image/png")
 
 
