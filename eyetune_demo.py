@@ -22,7 +22,6 @@ PHOTOGRAPHS = {  # package: {file below it: whose it is}
         "data/astronaut.png": "Eileen Collins, NASA; public domain",
         "data/chelsea.png": "Stefan van der Walt; CC0",
         "data/coffee.png": "Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0",
-        "data/motorcycle_left.png": "Middlebury Stereo Datasets 2014, Scharstein et al.; no licence stated",
         "data/rocket.jpg": "SpaceX; public domain (CC0)",
     },
     "sklearn": {
@@ -36,6 +35,7 @@ PHOTOGRAPHS = {  # package: {file below it: whose it is}
 OBSERVERS = 36
 SIMULATOR = "lpips-vgg"
 JUDGE = "haarpsi"
+VOTERS = ("--voters", "simulated")  # also where people have voted in the demo's study since
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int | None:
     )
     parser.add_argument("study", metavar="DIR", nargs="?", type=Path, help="folder for the study (default: a new one)")
     parser.add_argument(
-        "--images", type=Path, metavar="PHOTOGRAPHS", help="your own photographs (default: eight of ours)"
+        "--images", type=Path, metavar="PHOTOGRAPHS", help="your own photographs (default: seven of ours)"
     )
     parser.add_argument("--observers", type=int, default=OBSERVERS, help="simulated observers (%(default)s)")
     options = parser.parse_args(argv)
@@ -55,7 +55,12 @@ def main(argv: list[str] | None = None) -> int | None:
     root: Path = options.study or Path(tempfile.mkdtemp(prefix="eyetune-demo-"))
 
     _stage("A study: its settings in one file")
+    print(f"in {root}; interrupted, it goes on with: {_command('demo', root)}")
     if (root / "study.toml").exists():
+        if options.images:
+            raise InputError(
+                f"{root} holds a study already; name another folder for the photographs in {options.images}"
+            )
         print(f"{root} is there already; going on with it")
     else:
         _verb("new", root, "--images", options.images or _photographs(root / "photographs"))
@@ -64,14 +69,14 @@ def main(argv: list[str] | None = None) -> int | None:
     _stage(f"Votes: simulated observers, who see as {SIMULATOR} does, use the real page")
     _simulate(root, options.observers)
     _stage("Analysis: observers, preferences, Bradley-Terry scores")
-    _verb("analyze", root)
+    _verb("analyze", root, *VOTERS)
     _stage("Training: heads on AlexNet, from those votes")
     from metric import runs
     from study.folder import Study
 
     study = Study(root)
     if not runs.newest_run(study):
-        _verb("train", root)
+        _verb("train", root, *VOTERS)
     run = runs.newest_run(study)
     assert run
     exported = list((run / "export").glob("*.safetensors"))
@@ -79,8 +84,8 @@ def main(argv: list[str] | None = None) -> int | None:
         _verb("export", root)
         exported = list((run / "export").glob("*.safetensors"))
     _stage(f"A third opinion: {JUDGE}, which neither voted nor was trained")
-    _verb("score", root, "--metrics", JUDGE, SIMULATOR, exported[0])
-    _third_opinion(study, run)
+    _verb("score", root, *VOTERS, "--metrics", JUDGE, SIMULATOR, exported[0])
+    _third_opinion(root, run)
 
     print(
         f"\nDone in {time.monotonic() - start:.0f} s. The votes were SIMULATED: they show the tool, not how people see."
@@ -129,14 +134,14 @@ def _simulate(root: Path, observers: int) -> None:
         print(f"{joined} simulated observers have voted already")
 
 
-def _third_opinion(study: "object", run: Path) -> None:
+def _third_opinion(root: Path, run: Path) -> None:
     import pandas as pd
 
     from metric.judged import rank_correlation
     from metric.score import score_study
     from study.folder import Study
 
-    assert isinstance(study, Study)
+    study = Study(root)
     judge = score_study(study, JUDGE)[1]
     held_out = pd.read_parquet(run / "held_out.parquet").set_index("triplet")
     before = score_study(study, "lpips-alex")[1].reindex(held_out.index)

@@ -1,6 +1,5 @@
 """The report's files: report.html (self-contained), figures as SVG, tables as CSV."""
 
-import importlib.metadata
 import math
 import re
 import shlex
@@ -14,6 +13,7 @@ from analysis import figures
 from analysis.results import Results, summary
 from study.files import write_text
 from study.folder import Study
+from study.versions import version
 
 ROWS_SHOWN = 100  # observers in the page; the rest stand in observers.csv
 NONE = "–"
@@ -96,7 +96,7 @@ def render(study: Study, found: Results, drawn: dict[str, str], tables: list[str
         figure={name: inline(drawn[name], name) if name in drawn else None for name in FIGURES},
         tables=tables,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=importlib.metadata.version("eyetune"),
+        version=version("eyetune"),
         command=shlex.join(command),
     )
 

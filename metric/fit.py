@@ -151,7 +151,7 @@ class Fit:
         mean, scale = pooled.unbind(dim=1)
         odds = self.recipe.dropout / (1 - self.recipe.dropout)
         noise = torch.randn(mean.shape, generator=self.generator) * odds**0.5
-        return self.heads @ (mean + scale * noise).clamp(min=0).T
+        return (self.heads @ (mean + scale * noise).T).clamp(min=0)
 
 
 def held_out_distances(fit: Fit) -> tuple[Tensor, Tensor]:

@@ -52,14 +52,15 @@ def table(
 ) -> list[Row]:
     """A row for each metric in `distances` (columns distance_a, distance_b, indexed by triplet), then the ceilings.
 
-    `voted` is `voted_triplets`. A metric that made simulated votes is marked: its score is the ceiling of those votes.
+    `voted` is `voted_triplets`. Where all votes are simulated by one metric, its row is marked: it is their ceiling.
     """
+    ceiling = simulators(judgments) if judgments["simulated"].all() else set()
     rows = []
     for name, scores in distances.items():
         d = scores.reindex(voted["id"])
         agreeing = agreeing_share(voted["prefer_b"], voted["votes"], d["distance_a"], d["distance_b"])
         note = notes.get(name, "")
-        if name in simulators(judgments):
+        if ceiling == {name}:
             note = "the simulated observers' own metric: the ceiling of these votes"
         rows.append(Row(name, bootstrap_mean(agreeing, voted["source"]), note))
     names = {
@@ -75,18 +76,21 @@ def table(
 def text(rows: list[Row]) -> str:
     """The table for a terminal, in per cent."""
     width = max(len(row.name) for row in rows)
-    lines = [f"  {'':<{width}}  2AFC %   95 % interval"]
+    lines = [f"  {'':<{width}}  2AFC %   95 % interval  triplets"]
     for row in rows:
         interval = f"{100 * row.score.low:5.1f} to {100 * row.score.high:5.1f}"
-        lines.append(f"  {row.name:<{width}}   {100 * row.score.value:5.1f}   {interval:<14}  {row.note}".rstrip())
+        numbers = f"{100 * row.score.value:5.1f}   {interval:<14}  {row.score.n:>8,}"
+        lines.append(f"  {row.name:<{width}}   {numbers}  {row.note}".rstrip())
     return "\n".join(lines)
 
 
-def frame(rows: list[Row]) -> pd.DataFrame:
-    """The table with columns metric, two_afc, low, high, triplets, note."""
+def frame(rows: list[Row], judgments: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns metric, two_afc, low, high, triplets, note, voters (human, simulated or mixed)."""
+    kinds = judgments["simulated"].astype(bool)
+    voters = "mixed" if kinds.nunique() > 1 else "simulated" if kinds.all() else "human"
     return pd.DataFrame(
-        [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note) for r in rows],
-        columns=["metric", "two_afc", "low", "high", "triplets", "note"],
+        [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note, voters) for r in rows],
+        columns=["metric", "two_afc", "low", "high", "triplets", "note", "voters"],
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metric.backbones import Backbone
-from study.errors import InputError
+from study.errors import InputError, UnavailableError
 
 EPSILON = 1e-10  # inside the root: LPIPS has it outside, where the gradient at a zero feature is NaN
 
@@ -45,21 +45,21 @@ class PerceptualMetric(nn.Module):
         """Distances `(N,)` of two results of `features`."""
         total = torch.zeros((), device=distorted[0].device)
         for head, f0, f1 in zip(self.heads, reference, distorted, strict=True):
-            total = total + ((f0 - f1) ** 2).mean(dim=(2, 3)) @ head
+            total = total + ((f0 - f1) ** 2).mean(dim=(2, 3)) @ head.to(f1.dtype)
         return total
 
 
 def normalise(features: Tensor) -> Tensor:
-    """Feature maps of unit length over channels, in float32 (in float16 the epsilon would vanish)."""
-    features = features.float()
+    """Feature maps of unit length over channels, in float32 or float64 (in float16 the epsilon would vanish)."""
+    features = features.double() if features.dtype == torch.float64 else features.float()
     return features * torch.rsqrt((features**2).sum(dim=1, keepdim=True) + EPSILON)
 
 
 def check_size(images: Tensor, smallest: int) -> None:
-    """Raise InputError where images `(N, 3, H, W)` are smaller than `smallest` pixels."""
+    """Raise UnavailableError where images `(N, 3, H, W)` are smaller than `smallest` pixels."""
     height, width = images.shape[2:]
     if min(height, width) < smallest:
-        raise InputError(f"images of {width} x {height} pixels are too small: at least {smallest} a side")
+        raise UnavailableError(f"images of {width} x {height} pixels are too small: at least {smallest} a side")
 
 
 def check_images(reference: Tensor, distorted: Tensor, smallest: int) -> None:

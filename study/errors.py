@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class UnavailableError(InputError):
+    """A part that cannot be had here (weights that are not on this machine, images too small for a measure)."""

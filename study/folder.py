@@ -11,7 +11,7 @@ from study.errors import InputError
 from study.files import sha256, write_bytes
 from study.images import Pixels, decode_rgb, encode_png
 from study.records import Judgment, Score, Stimulus, Triplet
-from study.settings import StudySettings, read_settings
+from study.settings import read_settings
 from study.votes import read_judgments
 
 Voters = Literal["auto", "human", "simulated", "all"]
@@ -29,6 +29,7 @@ class Study:
             raise InputError(
                 f"{root} is not a study folder (no study.toml in it); make one: eyetune new DIR --images PHOTOGRAPHS"
             )
+        self.settings = read_settings(self.settings_path)
 
     @property
     def settings_path(self) -> Path:
@@ -71,11 +72,6 @@ class Study:
         return self.root / "runs"
 
     @cached_property
-    def settings(self) -> StudySettings:
-        """The study's settings."""
-        return read_settings(self.settings_path)
-
-    @cached_property
     def stimuli(self) -> pd.DataFrame:
         """One row a stimulus, as `records.Stimulus`. Raises InputError for a duplicate id or a missing image."""
         if not self.stimuli_path.exists():
@@ -108,17 +104,24 @@ class Study:
         return table
 
     def all_judgments(self) -> pd.DataFrame:
-        """Every vote, as `records.Judgment`: from the vote store, or from judgments.parquet where there is no store."""
-        if self.votes_path.exists():
-            return read_judgments(self.votes_path, self.triplets)
+        """Every vote, as `records.Judgment`: those in the vote store, and those that only judgments.parquet has.
+
+        The latter are an import's. What the store says of a vote counts.
+        """
+        stored = read_judgments(self.votes_path, self.triplets) if self.votes_path.exists() else None
         if not self.judgments_path.exists():
-            raise InputError(f"{self.root} has no votes yet; gather them with: eyetune serve {self.root}")
+            if stored is None:
+                raise InputError(f"{self.root} has no votes yet; gather them with: eyetune serve {self.root}")
+            return stored
         table = tables.read(self.judgments_path, Judgment)
         _check_unique(table, self.judgments_path)
         unknown = set(table["triplet"]) - set(self.triplets["id"])
         if unknown:
             raise InputError(f"{self.judgments_path}: a vote names triplet {min(unknown)}, not in triplets.parquet")
-        return table
+        if stored is None or stored.empty:
+            return table
+        others = table[~table["id"].isin(stored["id"])]
+        return pd.concat([others, stored], ignore_index=True) if len(others) else stored
 
     def judgments(self, voters: Voters = "auto") -> tuple[pd.DataFrame, str]:
         """The votes to use, and a sentence that says whose they are. Rejected votes are left out.
@@ -136,7 +139,8 @@ class Study:
             table = table[simulated if voters == "simulated" else ~simulated]
         if table.empty:
             whose = "" if voters == "all" else f"{voters} "
-            raise InputError(f"{self.root} has no {whose}votes yet; gather them with: eyetune serve {self.root}")
+            way = "simulate" if voters == "simulated" else "serve"
+            raise InputError(f"{self.root} has no {whose}votes yet; gather them with: eyetune {way} {self.root}")
         sentence = {
             "human": f"{count['human']:,} human votes",
             "simulated": f"{count['simulated']:,} SIMULATED votes, none from a person",
@@ -171,18 +175,26 @@ class Study:
         return digest
 
     def image(self, digest: str) -> Pixels:
-        """The `(H, W, 3)` uint8 pixels of the stored image."""
-        return decode_rgb(self.image_path(digest))
+        """The `(H, W, 3)` uint8 pixels of the stored image. Raises InputError where it is missing or altered."""
+        return decode_rgb(self.image_path(digest), self._image_bytes(digest))
 
     def check_images(self) -> None:
         """Read every image and raise InputError for the first whose bytes are not those that its name promises."""
         for digest in self.stimuli["sha256"].unique():
-            path = self.image_path(digest)
-            if sha256(path.read_bytes()) != digest:
-                raise InputError(
-                    f"{path} was altered: its SHA-256 is not its name; restore it, or make it again: delete it and run"
-                    f" eyetune distort {self.root}"
-                )
+            self._image_bytes(digest)
+
+    def _image_bytes(self, digest: str) -> bytes:
+        path = self.image_path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing; make it again with: eyetune distort {self.root}") from None
+        if sha256(data) != digest:
+            raise InputError(
+                f"{path} was altered: its SHA-256 is not its name; restore it, or make it again: delete it and run"
+                f" eyetune distort {self.root}"
+            )
+        return data
 
 
 def count_votes(judgments: pd.DataFrame, triplets: pd.DataFrame, kind: str = "test") -> pd.DataFrame:

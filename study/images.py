@@ -21,13 +21,13 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def decode_rgb(path: Path) -> Pixels:
-    """The `(H, W, 3)` uint8 pixels of an RGB image file that this project or an importer wrote.
+def decode_rgb(path: Path, data: bytes | None = None) -> Pixels:
+    """The `(H, W, 3)` uint8 pixels of an RGB image file, or of its `data` where that was read already.
 
     For photographs from outside, with profiles and orientation, see `distortions.photographs`.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else io.BytesIO(data)) as image:
             return np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None

@@ -30,10 +30,10 @@ def main(argv: list[str] | None = None) -> int | None:
     options = parser.parse_args(argv)
 
     root: Path = options.study
-    if (root / "study.toml").exists() and not options.force:
-        raise InputError(f"{root} holds a study already; choose another folder, or replace its settings with --force")
     if options.bapps:
         return import_bapps(options.bapps, root, options.seed)
+    if (root / "study.toml").exists() and not options.force:
+        raise InputError(f"{root} holds a study already; choose another folder, or replace its settings with --force")
     if not options.images.is_dir():
         raise InputError(f"--images {options.images}: no such folder")
     values: dict[str, Any] = {

@@ -15,7 +15,7 @@ from study.files import write_text
 class Section(BaseModel):
     """A table of `study.toml` that knows its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Photographs(Section):
@@ -77,7 +77,11 @@ class Session(Section):
     """What one observer is asked to do."""
 
     trials: int = Field(40, ge=1, le=2000, description="test comparisons in a session")
-    sentinels: int = Field(4, ge=0, description="obvious comparisons among them")
+    sentinels: int = Field(
+        8,
+        ge=0,
+        description="obvious comparisons among them; with 8, 86 % of those who toss coins are found, with 4 31 %",
+    )
     repeats: int = Field(4, ge=0, description="comparisons shown a second time")
     practice: int = Field(3, ge=0, description="comparisons with feedback before the trials")
     votes_per_triplet: int = Field(5, ge=1, description="a comparison with this many votes is not shown any more")

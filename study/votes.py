@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,37 +70,42 @@ ORDER BY votes.received_at, trials.id
 
 
 @contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """SQLite's words for a disk that is full, read-only or failing, as the OSError that the system has for it."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kind = DISK_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if kind is None:
+            raise
+        raise OSError(kind, str(error), str(path)) from error
+
+
+@contextmanager
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to the vote store at `path`, made if absent: WAL, every commit on the disk before it returns.
 
     Statements run in autocommit mode; open a transaction with `BEGIN IMMEDIATE`. A full disk or a folder that cannot be
     written raises OSError, also for statements in the block; nothing of the transaction is kept then.
     """
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise InputError(
-                f"{path}: written by another version of eyetune (format {version}, this one knows {VERSION})"
-            )
-        yield connection
-    except sqlite3.OperationalError as error:
-        kind = DISK_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if kind is None:
+    with disk_errors(path), closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise InputError(
+                    f"{path}: written by another version of eyetune (format {version}, this one knows {VERSION})"
+                )
+            yield connection
+        except sqlite3.DatabaseError as error:
+            if "not a database" in str(error) or "malformed" in str(error):
+                raise InputError(f"{path}: not a readable vote store ({error})") from None
             raise
-        raise OSError(kind, str(error), str(path)) from error
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
-            raise InputError(f"{path}: not a readable vote store ({error})") from None
-        raise
-    finally:
-        connection.close()
 
 
 def now() -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import eyetune
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"study", "metric", "codec", "distortions", "webapp", "mturk", "analysis"}
 MAY_IMPORT = {  # of this project's own packages
@@ -73,12 +75,14 @@ def test_help_starts_without_heavy_imports():
     assert not loaded & {"torch", "pandas", "numpy", "flask", "pydantic", "PIL", "matplotlib", "scipy"}
 
 
-def test_every_verb_has_help_and_is_in_the_readme():
-    from eyetune import VERBS
-
+def test_every_verb_has_help_and_is_in_the_readme(capsys):
     readme = (ROOT / "README.md").read_text()
-    for verb, (module, _) in VERBS.items():
+    for verb, (module, _) in eyetune.VERBS.items():
         assert f"eyetune {verb}" in readme
+        with pytest.raises(SystemExit) as end:
+            eyetune.main([verb, "--help"])
+        assert end.value.code == 0
+        assert f"usage: eyetune {verb}" in capsys.readouterr().out
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
 
 

@@ -107,6 +107,18 @@ def test_half_precision_features_do_not_become_nan():
     assert torch.isfinite(normalise(torch.zeros(1, 8, 4, 4, dtype=torch.float16))).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_whole_metric_runs_in_other_precisions(dtype):
+    """The same distances to the precision of the images and weights (8, 11 or 53 bits), and never NaN."""
+    x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    expected = lpips("alex")(x, y)
+    metric = lpips("alex").to(dtype)
+    distance = metric(x.to(dtype), y.to(dtype))
+    assert torch.allclose(distance.float(), expected, rtol={torch.float64: 1e-5, torch.float16: 2e-3}.get(dtype, 2e-2))
+    zero = torch.zeros(1, 3, 64, 64, dtype=dtype)
+    assert metric(zero, zero).item() == 0
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(31, 70), st.integers(31, 70), st.integers(0, 2**31))
 def test_is_a_symmetric_non_negative_distance(height, width, seed):

@@ -22,7 +22,7 @@ from metric.score import main as score
 from metric.train import main as train
 from metric.weights import load_backbone, load_lpips_heads
 from study import tables
-from study.errors import InputError
+from study.errors import InputError, UnavailableError
 from study.records import Judgment
 
 FEW = ["--steps", "40", "--folds", "3"]
@@ -33,7 +33,7 @@ def no_downloads(monkeypatch):
     """Weights that no package ships are not fetched by a test."""
 
     def refuse(name):
-        raise InputError(f"{name}: no downloads in tests")
+        raise UnavailableError(f"{name}: no downloads in tests")
 
     monkeypatch.setattr(weights, "_from_torchvision", refuse)
 
@@ -84,6 +84,54 @@ def test_dropout_noise_has_the_moments_of_dropout_on_the_maps():
     dropped = functional.dropout(((f0 - f1) ** 2).expand(20_000, -1, -1, -1), 0.5).mean(dim=(2, 3))
     assert torch.allclose(dropped.mean(dim=0), pooled[0], rtol=0.02)
     assert torch.allclose(dropped.std(dim=0), pooled[1], rtol=0.03)  # p / (1 - p) = 1
+
+
+def test_the_trainer_draws_dropout_of_those_moments():
+    """Distances of 20,000 draws of one triplet, against dropout on the maps of a 4 x 4 difference."""
+    torch.manual_seed(0)
+    f0, f1 = torch.rand(2, 1, 8, 4, 4)
+    pooled = pool([f0], [f1])
+    votes = Votes(pooled, pooled, torch.ones(1), torch.zeros(1, dtype=torch.int64), 1)
+    heads = torch.rand(8)
+    dropped = functional.dropout(((f0 - f1) ** 2).expand(20_000, -1, -1, -1), 0.5).mean(dim=(2, 3)) @ heads
+    drawn = Fit(votes, heads, Recipe(1))._distances(pooled.expand(20_000, -1, -1)).detach()[0]
+    assert drawn.mean().item() == pytest.approx(dropped.mean().item(), rel=0.01)
+    assert drawn.std().item() == pytest.approx(dropped.std().item(), rel=0.03)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the package lpips
+def test_rank_network_and_loss_are_the_package_s():
+    """With the same weights, the same loss and the same gradients as BCERankingLoss, in every fold."""
+    from metric.torchvision_import import import_torchvision
+
+    import_torchvision()
+    import lpips as peer
+
+    votes = random_votes(triplets=12, folds=2)
+    fit = Fit(votes, torch.rand(8), Recipe(1, dropout=0.0))
+    loss = peer.BCERankingLoss()
+    layers = [layer for layer in loss.net.model if hasattr(layer, "weight")]
+    with torch.no_grad():
+        for layer, weight, bias in zip(layers, fit.rank.weights, fit.rank.biases, strict=True):
+            layer.weight.copy_(weight[-1].T[:, :, None, None])
+            layer.bias.copy_(bias[-1].flatten())
+    heads = fit.heads.detach()[-1].clone().requires_grad_()
+    d0, d1 = ((p[:, 0] @ heads).view(-1, 1, 1, 1) for p in (votes.pooled_a, votes.pooled_b))
+    expected = loss(d0, d1, votes.share_b.view(-1, 1, 1, 1) * 2 - 1)
+    expected.backward()
+    mine = fit._loss(torch.arange(12))
+    mine.sum().backward()
+    assert mine[-1].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(fit.heads.grad[-1], heads.grad, rtol=1e-4, atol=1e-7)
+    assert torch.allclose(fit.rank.weights[0].grad[-1], layers[0].weight.grad[:, :, 0, 0].T, rtol=1e-4, atol=1e-7)
+
+
+def test_recipe_is_the_published_one():
+    """Adam at 1e-4 with betas (.5, .999), batches of 50, dropout .5."""
+    fit = Fit(random_votes(), torch.full((8,), 0.1), Recipe(1))
+    (group,) = fit.optimiser.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.5, 0.999), 0)
+    assert (fit.recipe.batch, fit.recipe.dropout) == (50, 0.5)
 
 
 def test_a_fold_does_not_learn_from_its_own_triplets():
@@ -361,7 +409,12 @@ def test_runs_by_path_from_anywhere(make_study, tmp_path):
     [
         (["--folds", "1"], "2 or more folds"),
         (["--backbone-weights", "absent.pth"], "absent.pth: no such file"),
-        (["--voters", "simulated"], "has no simulated votes"),
+        (["--voters", "simulated"], "has no simulated votes yet; gather them with: eyetune simulate"),
+        (["--dropout", "1"], "--dropout 1.0: must be from 0 to less than 1"),
+        (["--dropout", "nan"], "--dropout nan: must be"),
+        (["--learning-rate", "nan"], "--learning-rate nan: must be more than 0"),
+        (["--batch", "0"], "--batch 0: must be 1 or more"),
+        (["--steps", "-5"], "--steps -5: must be 1 or more"),
     ],
 )
 def test_bad_input_to_training(make_study, arguments, message):
@@ -377,6 +430,22 @@ def test_training_without_votes_says_how_to_get_them(make_study):
 def test_export_without_a_run_says_how_to_get_one(make_study):
     with pytest.raises(InputError, match="eyetune train"):
         export([str(make_study().root)])
+
+
+def test_an_altered_image_stops_scoring(make_study):
+    """A damaged stimulus is an error, not a metric that could not be computed."""
+    study = voted(make_study())
+    path = study.image_path(study.stimuli["sha256"].iloc[3])
+    path.write_bytes(study.image_path(study.stimuli["sha256"].iloc[4]).read_bytes())
+    for verb in (score, train):
+        with pytest.raises(InputError, match="was altered"):
+            verb([str(study.root)])
+
+
+def test_tables_say_whose_votes_they_stand_on(make_study):
+    study = voted(make_study(), simulator=json.dumps({"metric": "haarpsi"}))
+    score([str(study.root), "--metrics", "psnr"])
+    assert set(pd.read_csv(study.report_folder / "metrics.csv")["voters"]) == {"simulated"}
 
 
 def test_unknown_metric_is_named(make_study):

@@ -21,6 +21,7 @@ from study.images import encode_png
 from study.new import main as new
 from study.records import Judgment, Score, Stimulus, Triplet
 from study.settings import parse_settings, read_settings, write_settings
+from study.votes import connect
 
 MINIMAL = {"name": "x", "photographs": {"folder": "photographs"}, "codecs": [{"name": "jpeg"}]}
 
@@ -46,6 +47,7 @@ def judgment(index: int, triplet: str, chosen: str, **changes) -> Judgment:
         ({"page": {"protocol": "z"}}, r"page.protocol = 'z': .*'side-by-side' or 'flip'"),
         ({"seed": "1"}, r"seed = '1': .*valid integer"),
         ({"rates": {"bits_per_pixel": [0.5, 0.5]}}, r"bits_per_pixel must be distinct numbers above 0"),
+        ({"rates": {"bits_per_pixel": [float("nan")]}}, r"rates.bits_per_pixel\[0\] = nan: .*finite number"),
         ({"rates": {"bits_per_pixel": [-1.0]}}, r"bits_per_pixel must be distinct numbers above 0"),
         ({"codecs": [{"name": "jpeg"}, {"name": "jpeg"}]}, r"jpeg stands twice; give one of them a label"),
         ({"photographs": {"crop": 64}}, r"key photographs.folder is missing"),
@@ -127,6 +129,8 @@ def test_an_altered_stimulus_is_named(make_study):
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"{path.name} was altered"):
         study.check_images()
+    with pytest.raises(InputError, match=f"{path.name} was altered"):
+        study.image(path.stem)
 
 
 def test_a_duplicate_id_is_named(make_study):
@@ -210,6 +214,55 @@ def test_bapps_there_and_back(make_study, tmp_path):
     assert back.stimuli["source"].nunique() == 3  # one a reference image
     with pytest.raises(InputError, match="is not empty"):
         export_bapps(study, tmp_path / "bapps")
+
+
+def test_simulated_votes_stay_simulated_through_a_bapps_folder(make_study, tmp_path):
+    study = make_study()
+    triplet = study.triplets.iloc[0]
+    model = json.dumps({"metric": "psnr", "noise": 0.5})
+    rows = [judgment(k, triplet.id, triplet.b, simulated=True, simulator=model) for k in range(3)]
+    tables.write(tables.frame(rows, Judgment), study.judgments_path, Judgment)
+    export_bapps(study, tmp_path / "bapps")
+    import_bapps(tmp_path / "bapps", tmp_path / "back")
+    judgments, sentence = Study(tmp_path / "back").judgments()
+    assert judgments["simulated"].all() and "SIMULATED" in sentence
+    assert {json.loads(model)["metric"] for model in judgments["simulator"]} == {"psnr"}
+
+
+def test_an_import_that_fails_leaves_nothing_and_can_be_repeated(make_study, tmp_path):
+    study = make_study()
+    triplet = study.triplets.iloc[0]
+    tables.write(tables.frame([judgment(0, triplet.id, triplet.b)], Judgment), study.judgments_path, Judgment)
+    export_bapps(study, tmp_path / "bapps")
+    path = tmp_path / "bapps" / "p1" / "000000.png"
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(InputError, match="000000.png is missing"):
+        import_bapps(tmp_path / "bapps", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+    path.write_bytes(kept)
+    import_bapps(tmp_path / "bapps", tmp_path / "back")
+    assert len(Study(tmp_path / "back").all_judgments()) == 1
+    with pytest.raises(InputError, match="is not empty"):
+        import_bapps(tmp_path / "bapps", tmp_path / "back")
+
+
+def test_a_store_and_an_import_are_read_together(make_study):
+    """Votes that only judgments.parquet has are not lost when a store appears beside it."""
+    study = make_study()
+    triplet = study.triplets.iloc[0]
+    tables.write(tables.frame([judgment(0, triplet.id, triplet.b)], Judgment), study.judgments_path, Judgment)
+    with connect(study.votes_path) as store:
+        store.execute("INSERT INTO observers VALUES ('o', '2026', NULL, NULL)")
+        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, ?, 'test', 'a', 'x', 'y', 'z')", [triplet.id])
+        store.execute(
+            "INSERT INTO votes (trial, side, protocol, received_at, flips, zoom)"
+            " VALUES ('t', 'left', 'flip', '2026', 0, 1)"
+        )
+    judgments = study.all_judgments()
+    assert judgments["id"].tolist() == ["j0", "t"]
+    tables.write(judgments, study.judgments_path, Judgment)
+    assert study.all_judgments()["id"].tolist() == ["j0", "t"]
 
 
 @pytest.mark.parametrize("votes", [2, 5])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joining import FORM, ticket, ticket_body
 from PIL import Image
 
 from study.images import encode_png
@@ -36,14 +37,14 @@ def whole_session(study) -> tuple[list[dict], list[tuple], list[str], list[bytes
     with serving(create_app(study), study) as url:
         connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
 
-        def ask(method: str, path: str, body: str | None = None):
-            connection.request(method, path, body)
+        def ask(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None):
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             return response, response.read()
 
         response, text = ask("GET", "/")
         texts.append(text.decode())
-        address = "/" + ask("POST", "/join")[0].getheader("Location")
+        address = "/" + ask("POST", "/join", ticket_body(study), FORM)[0].getheader("Location")
         texts.append(ask("GET", address)[1].decode())
         while True:
             text = ask("GET", f"{address}/next")[1].decode()
@@ -126,7 +127,7 @@ def test_kinds_of_trials_look_alike(study):
 def test_the_same_stimulus_is_never_the_same_bytes_twice(study):
     """The filling is random, so that two observers cannot find each other's stimuli by a hash of the file."""
     client = create_app(study).test_client()
-    address = "/" + client.post("/join").headers["Location"]
+    address = "/" + client.post("/join", data=ticket(study)).headers["Location"]
     image = urljoin(address, client.get(f"{address}/next").json["trials"][0]["left"])
     assert client.get(image).data != client.get(image).data
 
@@ -134,7 +135,7 @@ def test_the_same_stimulus_is_never_the_same_bytes_twice(study):
 def test_every_response_keeps_the_address_to_itself(study):
     """The address is the key to a session: no referrer, nothing from elsewhere. Recruiters may frame the page."""
     client = create_app(study).test_client()
-    address = "/" + client.post("/join").headers["Location"]
+    address = "/" + client.post("/join", data=ticket(study)).headers["Location"]
     for path in ("/", address, f"{address}/next", "/static/session.js", "/nothing"):
         with client.get(path) as response:
             headers = response.headers

@@ -13,13 +13,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from joining import FORM, ticket, ticket_body
 
+from study import tables
 from study.errors import InputError
 from study.folder import Study
+from study.records import Judgment
 from study.votes import connect
 from webapp.app import create_app
 from webapp.serve import make_server, serving
 from webapp.tokens import secret_key, sign
+from webapp.votes import main as export
 
 ROOT = Path(__file__).parents[1]
 TIME = "2026-05-01T12:00:00.000Z"
@@ -33,6 +37,7 @@ def vote_on(trial: str, side: str = "left", **changes: object) -> dict:
 
 def join(client, query: str = "", **form: str) -> str:
     """The address of a new session."""
+    form.setdefault("ticket", client.get("/").text.split('name="ticket" value="')[1].split('"')[0])
     answer = client.post(f"/join{query}", data=form)
     assert answer.status_code == 303, answer.text
     return f"/{answer.headers['Location']}"
@@ -118,7 +123,9 @@ def test_other_observers_trials_and_forged_addresses_do_not_exist(client, study)
     trial = client.get(f"{other}/next").json["trials"][0]["id"]
     assert client.post(f"{mine}/vote", json=vote_on(trial)).status_code == 404
     assert client.post(f"{mine}/vote", json=vote_on("nothing")).status_code == 404
-    assert client.get(f"{mine[:-1]}{'a' if mine[-1] != 'a' else 'b'}/next").status_code == 404
+    start = mine.rindex(".") + 1  # of the signature; its last character has bits that say nothing
+    forged = f"{mine[:start]}{'a' if mine[start] != 'a' else 'b'}{mine[start + 1 :]}"
+    assert client.get(f"{forged}/next").status_code == 404
     assert client.get(f"/o/{sign(secret_key(study), 'join', '0' * 16)}").status_code == 404
     assert client.get("/i/" + "0" * 32).status_code == 404
     assert query(study, "SELECT count(*) FROM votes") == [(0,)]
@@ -140,13 +147,13 @@ def test_a_bad_vote_is_refused_by_the_name_of_what_is_bad(client, study, change)
     assert query(study, "SELECT count(*) FROM votes") == [(0,)]
 
 
-def test_what_is_no_vote_at_all_is_refused(client):
+def test_what_is_no_vote_at_all_is_refused(client, study):
     address = join(client)
     for body in (b"", b"[]", b"{", b'"x"', b'{"zoom": NaN}', b"\xff"):
         assert client.post(f"{address}/vote", data=body).status_code == 400
     assert client.post(f"{address}/vote", data=b"x" * 100_000).status_code == 413
     assert client.get("/?" + "x" * 5000).status_code == 400
-    assert client.post("/join?" + "x" * 5000).status_code == 400
+    assert client.post("/join?" + "x" * 5000, data=ticket(study)).status_code == 400
 
 
 def test_the_study_completes_and_says_so(make_study):
@@ -154,7 +161,7 @@ def test_the_study_completes_and_says_so(make_study):
     study = make_study(photographs=1)
     client = create_app(study).test_client()
     sessions = 0
-    while (location := client.post("/join").headers["Location"]) != "complete":
+    while (location := client.post("/join", data=ticket(study)).headers["Location"]) != "complete":
         answer_all(client, f"/{location}")
         sessions += 1
     assert sessions == 5
@@ -167,12 +174,64 @@ def test_the_study_completes_and_says_so(make_study):
 def test_trials_given_up_are_asked_again(client, study):
     """Who joined and went away keeps others waiting for two hours, and may still come back."""
     addresses = []
-    while (location := client.post("/join").headers["Location"]) != "complete":
+    while (location := client.post("/join", data=ticket(study)).headers["Location"]) != "complete":
         addresses.append(f"/{location}")
     with connect(study.votes_path) as store:
         store.execute("UPDATE observers SET joined_at = '2026-01-01T00:00:00.000Z'")
     assert answer_all(client, join(client)) == 8
     assert answer_all(client, addresses[0]) == 8
+
+
+def test_places_that_are_taken_are_not_said_to_be_answered(client, study):
+    """Sessions that nobody has answered yet fill the study, but do not complete it."""
+    while client.post("/join", data=ticket(study)).headers["Location"] != "complete":
+        pass
+    assert client.get("/").status_code == 200
+    assert "All places are taken at the moment" in client.get("/complete").text
+
+
+def test_nobody_joins_without_the_consent_page(client, study):
+    for form in ({}, {"ticket": "x"}, {"ticket": sign("another key", "join", "0" * 16)}):
+        assert client.post("/join", data=form).status_code == 403
+    assert query(study, "SELECT count(*) FROM observers") == [(0,)]
+
+
+def test_an_address_whose_store_is_gone_is_not_thanked(client, study):
+    address = join(client)
+    for path in study.root.glob("votes.sqlite*"):
+        path.unlink()
+    assert client.get(address).status_code == 404
+    assert client.get(f"{address}/next").status_code == 404
+
+
+def test_a_large_request_is_refused_before_it_is_stored(study):
+    with serving(create_app(study), study) as url:
+        connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
+        connection.putrequest("POST", "/join")
+        connection.putheader("Content-Length", str(10**9))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
+
+
+def test_a_study_with_bad_settings_is_not_served(study):
+    study.settings_path.write_text(study.settings_path.read_text() + "\n[pagee]\n")
+    with pytest.raises(InputError, match="unknown key pagee"):
+        Study(study.root)
+
+
+def test_serving_an_imported_study_keeps_its_votes(study, make_study):
+    """judgments.parquet of an import stays part of the votes when a store stands beside it."""
+    client = create_app(study).test_client()
+    answer_all(client, join(client))
+    other = make_study("other")
+    tables.write(study.all_judgments(), other.judgments_path, Judgment)
+    client = create_app(other).test_client()
+    answer_all(client, join(client))
+    export([str(other.root)])
+    assert len(other.all_judgments()) == 16
+    assert len(tables.read(other.judgments_path, Judgment)) == 16
+    assert len(other.all_judgments()) == 16
 
 
 def test_simulated_votes_leave_the_study_as_open_to_people_as_before(make_study):
@@ -214,7 +273,7 @@ def test_concurrent_joins_keep_sides_balanced_exactly(make_study):
     def come(url: str) -> None:
         connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
         for _ in range(3):
-            connection.request("POST", "/join")
+            connection.request("POST", "/join", ticket_body(study), FORM)
             response = connection.getresponse()
             response.read()
             statuses.append((response.status, response.getheader("Location", "")[:2]))
@@ -246,8 +305,8 @@ class Server:
         assert line.startswith("http://"), self.process.communicate()
         self.connection = HTTPConnection(urlsplit(line.split()[0]).netloc, timeout=60)
 
-    def ask(self, method: str, path: str, value: object = None) -> tuple[int, str, str]:
-        self.connection.request(method, path, None if value is None else json.dumps(value))
+    def ask(self, method: str, path: str, value: object = None, form: str | None = None) -> tuple[int, str, str]:
+        self.connection.request(method, path, form if value is None else json.dumps(value), FORM if form else {})
         response = self.connection.getresponse()
         return response.status, response.getheader("Location", ""), response.read().decode()
 
@@ -262,7 +321,7 @@ def test_kill_between_votes_loses_nothing_that_was_acknowledged(study):
     """kill -9 after three votes: three votes, the same session goes on, and Ctrl-C then ends with 130."""
     server = Server(study)
     assert "0 human votes and 0 simulated" in server.first_line
-    address = "/" + server.ask("POST", "/join")[1]
+    address = "/" + server.ask("POST", "/join", form=ticket_body(study))[1]
     for _ in range(3):
         trial = json.loads(server.ask("GET", f"{address}/next")[2])["trials"][0]["id"]
         assert server.ask("POST", f"{address}/vote", vote_on(trial))[0] == 200
@@ -287,7 +346,7 @@ def test_a_vote_that_cannot_be_stored_is_not_acknowledged(study):
     server = Server(study, preexec_fn=forbid_growth)
     acknowledged, refused = 0, None
     while refused is None:
-        status, location, text = server.ask("POST", "/join")
+        status, location, text = server.ask("POST", "/join", form=ticket_body(study))
         if status == 507:
             refused = text
             break

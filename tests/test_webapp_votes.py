@@ -48,8 +48,13 @@ def test_all_votes_are_exported_each_marked_as_what_it_is(voted, tmp_path, capsy
 @pytest.mark.parametrize(("voters", "votes"), [("human", 3), ("auto", 3), ("simulated", 2), ("all", 5)])
 def test_voters_picks_whose_votes_are_written(voted, tmp_path, voters, votes, capsys):
     out, folder = tmp_path / "votes.parquet", tmp_path / "bapps"
-    main([str(voted.root), "--out", str(out), "--bapps", str(folder), "--voters", voters])
+    main([str(voted.root), "--out", str(out), "--voters", voters])
     assert len(tables.read(out, Judgment)) == votes
+    if voters == "all":
+        with pytest.raises(InputError, match="cannot keep human and simulated votes apart"):
+            main([str(voted.root), "--bapps", str(folder), "--voters", voters])
+        return
+    main([str(voted.root), "--bapps", str(folder), "--voters", voters])
     assert pd.read_csv(folder / "votes.csv")["votes"].tolist() == [votes]
 
 

@@ -28,6 +28,8 @@ def _utc(text: str) -> str:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError("a time needs its time zone, for example 2026-05-01T12:00:00.000Z")
+    if not 2000 <= time.year <= 9000:  # beyond, the turn to UTC may leave the calendar
+        raise ValueError("no such year")
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

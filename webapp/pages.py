@@ -39,8 +39,10 @@ def join_session() -> Response:
         simulator = unsign(known.key, "simulator", request.form["simulator"])
         if not isinstance(simulator, dict):
             abort(403, "A simulated observer must be signed with the key of this study.")
-    observer = unsign(known.key, "join", request.form.get("ticket", ""))
-    observer = join(known, observer, simulator, _recruiter())
+    ticket = unsign(known.key, "join", request.form.get("ticket", ""))
+    if simulator is None and not isinstance(ticket, str):  # so no other site and no blind script can take places
+        abort(403, "Please begin on the study's first page.")
+    observer = join(known, ticket, simulator, _recruiter())
     if observer is None:
         return redirect("complete", 303)
     return redirect(f"o/{sign(known.key, 'observer', observer)}", 303)
@@ -66,7 +68,15 @@ def session(token: str) -> str:
 
 @pages.get("/complete")
 def complete() -> str:
-    """Said to who comes when every comparison has its votes."""
+    """Said to who comes when every comparison has its votes, or when others are about to give the last ones."""
+    if not is_complete(material()):
+        return render_template(
+            "message.html",
+            heading="All places are taken at the moment",
+            text=[
+                "Others are giving the last answers just now. Please come again in two hours: places may be free then."
+            ],
+        )
     return render_template(
         "message.html",
         heading="This study is complete",
@@ -77,9 +87,14 @@ def complete() -> str:
 def observer_of(token: str) -> str:
     """The observer whose address this is; answers 404 where it is nobody's."""
     observer = unsign(material().key, "observer", token)
-    if not isinstance(observer, str):
+    if not isinstance(observer, str) or not _has_trials(observer):
         abort(404, "This address is not one of this study. Please use the link that you were given.")
     return observer
+
+
+def _has_trials(observer: str) -> bool:
+    with connect(material().study.votes_path) as connection:
+        return connection.execute("SELECT 1 FROM trials WHERE observer = ?", [observer]).fetchone() is not None
 
 
 def _recruiter() -> dict[str, str]:

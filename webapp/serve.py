@@ -15,7 +15,7 @@ from flask import Flask
 from study.errors import InputError
 from study.folder import Study
 from study.votes import connect
-from webapp.app import create_app
+from webapp.app import REQUEST_BYTES, create_app
 
 THREADS = 8
 
@@ -75,5 +75,7 @@ def make_server(app: Flask, host: str, port: int) -> tuple[Any, int]:
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"port {port} of {host} is in use; choose another one with --port") from None
         raise InputError(f"cannot listen on port {port} of {host}: {error.strerror or error}") from None
-    server = waitress.create_server(app, sockets=[listener], threads=THREADS, ident=None)
+    server = waitress.create_server(
+        app, sockets=[listener], threads=THREADS, ident=None, max_request_body_size=REQUEST_BYTES
+    )
     return server, listener.getsockname()[1]

@@ -16,13 +16,14 @@ GIVEN_UP_AFTER = timedelta(hours=2)
 
 # Simulated observers are counted apart: a study that was tried out with them is as empty as before for people.
 SHOWN = """
+WITH active AS (
+    SELECT observers.id, max(observers.joined_at, ifnull(max(votes.received_at), '')) AS last
+    FROM observers JOIN trials ON trials.observer = observers.id LEFT JOIN votes ON votes.trial = trials.id
+    WHERE (observers.simulator IS NOT NULL) = :simulated
+    GROUP BY observers.id)
 SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b')
-FROM trials JOIN observers ON observers.id = trials.observer LEFT JOIN votes ON votes.trial = trials.id
-WHERE (observers.simulator IS NOT NULL) = :simulated
-  AND CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL
-      ELSE max(observers.joined_at, ifnull(
-          (SELECT max(v.received_at) FROM trials AS t JOIN votes AS v ON v.trial = t.id
-           WHERE t.observer = observers.id), '')) > :since END
+FROM active JOIN trials ON trials.observer = active.id LEFT JOIN votes ON votes.trial = trials.id
+WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL ELSE active.last > :since END
 GROUP BY trials.triplet
 """
 
@@ -32,17 +33,17 @@ WHERE trials.observer = ? ORDER BY trials.position
 """
 
 
-def shown(connection: sqlite3.Connection, simulated: bool) -> Shown:
+def shown(connection: sqlite3.Connection, simulated: bool, given_up_after: timedelta = GIVEN_UP_AFTER) -> Shown:
     """How often each triplet was shown with a on the left and with b: votes that count, and trials still open."""
-    since = (datetime.now(UTC) - GIVEN_UP_AFTER).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    since = (datetime.now(UTC) - given_up_after).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     rows = connection.execute(SHOWN, {"simulated": simulated, "since": since})
     return {triplet: (a_left, b_left) for triplet, a_left, b_left in rows}
 
 
 def is_complete(material: Material) -> bool:
-    """Whether no comparison needs a person's vote any more."""
+    """Whether no comparison needs a person's vote any more; a vote that is still awaited is needed."""
     with connect(material.study.votes_path) as connection:
-        counts = shown(connection, simulated=False)
+        counts = shown(connection, simulated=False, given_up_after=timedelta(0))
     return not need_votes(list(material.triplets.values()), material.study.settings.session, counts)
 
 

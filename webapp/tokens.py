@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +18,17 @@ Purpose = Literal["observer", "join", "simulator"]
 def secret_key(study: Study) -> str:
     """The key of this study, made when it is first asked for; readable by the owner alone."""
     path = study.root / "secret.key"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _read(path)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        os.fsync(file.fileno())
+    if not path.exists():
+        handle, aside = tempfile.mkstemp(dir=study.root, prefix=".secret.key.")  # mkstemp's mode is 0600
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # of two servers that start together, the first one's key stands
+                os.link(aside, path)
+        finally:
+            os.unlink(aside)
     return _read(path)
 
 

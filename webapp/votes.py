@@ -13,6 +13,7 @@ from study.errors import InputError
 from study.files import replacing
 from study.folder import Study
 from study.records import Judgment
+from study.votes import disk_errors
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "--voters",
         choices=("auto", "human", "simulated", "all"),
         help="whose votes --out and --bapps get; auto: people's where there are any, else simulated ones (default: all"
-        " for --out, auto for --bapps)",
+        " for --out, rejected ones too; auto for --bapps)",
     )
     parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the vote store, also while it is being used")
     parser.add_argument("--force", action="store_true", help="replace files of --out and --backup that exist")
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int | None:
     else:
         print(f"{study.judgments_path} is where these votes are; left as it is")
     if options.out:
-        chosen = _chosen(votes, options.voters or "all")
+        chosen = study.judgments(options.voters)[0] if options.voters else votes
         _write(chosen, options.out)
         print(f"{options.out} written: {len(chosen):,} votes")
     if options.bapps:
@@ -71,15 +72,6 @@ def _check_targets(study: Study, out: Path | None, backup: Path | None, force: b
             raise InputError(f"{option} {target} exists; choose another name, or replace it with --force")
 
 
-def _chosen(votes: pd.DataFrame, voters: str) -> pd.DataFrame:
-    simulated = votes["simulated"].astype(bool)
-    if voters == "auto":
-        voters = "simulated" if len(votes) and simulated.all() else "human"
-    if voters == "all":
-        return votes
-    return votes[simulated if voters == "simulated" else ~simulated]
-
-
 def _write(votes: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".parquet":
         tables.write(votes, path, Judgment)
@@ -90,6 +82,7 @@ def _write(votes: pd.DataFrame, path: Path) -> None:
 
 def _backup(store: Path, path: Path) -> None:
     """Copy with SQLite's backup, which takes a consistent state also while votes come in."""
-    with replacing(path) as aside, closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(aside)) as copy:
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
+    with replacing(path) as aside, disk_errors(path), closing(sqlite3.connect(store)) as source:
+        with closing(sqlite3.connect(aside)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
