@@ -5,14 +5,12 @@ as long as that of any other image of the same size, and images of other sizes a
 length that the study's largest one needs. What is left to see are the pixels.
 """
 
-import io
 import os
 import struct
 import zlib
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image
 
 from study.images import Pixels
 
@@ -23,9 +21,12 @@ BLOCK = 4096  # bytes; the length tells the size of the study's largest image on
 
 def uncompressed_png(pixels: Pixels) -> bytes:
     """A PNG of `(H, W, 3)` uint8 pixels whose chunks are as long as those of every other image of this size."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter's number: 0, none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    data = zlib.compress(rows.tobytes(), level=0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def padded_length(sizes: Iterable[tuple[int, int]]) -> int:
@@ -36,6 +37,8 @@ def padded_length(sizes: Iterable[tuple[int, int]]) -> int:
 
 def pad_png(data: bytes, length: int) -> bytes:
     """The same PNG with `length` bytes: a chunk of fresh random bytes stands before its last chunk, IEND."""
-    filling = os.urandom(length - len(data) - CHUNK)
-    chunk = struct.pack(">I", len(filling)) + PAD + filling + struct.pack(">I", zlib.crc32(PAD + filling))
-    return data[:-CHUNK] + chunk + data[-CHUNK:]
+    return data[:-CHUNK] + _chunk(PAD, os.urandom(length - len(data) - CHUNK)) + data[-CHUNK:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
