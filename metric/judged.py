@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.agreement import Estimate, agreeing_share, bootstrap_mean
+from analysis.agreement import Estimate, Floats, agreeing_share, bootstrap_mean, paired_difference
 from analysis.ceiling import ceilings
 from analysis.observers import observer_table
 from study.folder import Study, Voters, count_votes
@@ -57,12 +57,10 @@ def table(
     ceiling = simulators(judgments) if judgments["simulated"].all() else set()
     rows = []
     for name, scores in distances.items():
-        d = scores.reindex(voted["id"])
-        agreeing = agreeing_share(voted["prefer_b"], voted["votes"], d["distance_a"], d["distance_b"])
         note = notes.get(name, "")
         if ceiling == {name}:
             note = "the simulated observers' own metric: the ceiling of these votes"
-        rows.append(Row(name, bootstrap_mean(agreeing, voted["source"]), note))
+        rows.append(Row(name, bootstrap_mean(_agreeing(voted, scores), voted["source"]), note))
     names = {
         "agreement": ("two observers", "human ceiling without bias: agreement of two independent votes"),
         "majority": ("majority oracle", "knows these very votes: too high where votes are few"),
@@ -71,6 +69,16 @@ def table(
         if key in names:
             rows.append(Row(names[key][0], estimate, names[key][1]))
     return rows
+
+
+def difference(voted: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
+    """How much more often votes agree with the first metric than with the second, on the same triplets (2AFC)."""
+    return paired_difference(_agreeing(voted, first), _agreeing(voted, second), voted["source"])
+
+
+def _agreeing(voted: pd.DataFrame, scores: pd.DataFrame) -> Floats:
+    d = scores.reindex(voted["id"])
+    return agreeing_share(voted["prefer_b"], voted["votes"], d["distance_a"], d["distance_b"])
 
 
 def text(rows: list[Row]) -> str:

@@ -70,9 +70,9 @@ def score_study(study: Study, name: str, again: bool = False) -> tuple[str, pd.D
 
     Read from scores.parquet where every triplet is there, else computed and stored. Raises InputError.
     """
-    found = measure(name) if name not in MEASURES else None
-    title = found.name if found else name
     known = study.scores()
+    found = measure(name) if name not in MEASURES and name not in set(known["metric"]) else None
+    title = found.name if found else name
     mine = known[known["metric"] == title].set_index("triplet")
     if again or not set(study.triplets["id"]) <= set(mine.index):
         mine = _compute(study, found or measure(name))

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int | None:
         {"distance_a": distance_a.numpy(), "distance_b": distance_b.numpy(), "fold": voted["fold"].to_numpy()},
         index=pd.Index(voted["id"], name="triplet"),
     )
-    rows = _report(study, judgments, voted, held_out)
+    rows = _report(study, judgments, voted, held_out, f"lpips-{options.backbone}")
     runs.finish(folder, fit, held_out, judged.frame(rows, judgments), LAYOUTS[options.backbone].channels)
     print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {study.root}")
     return 0
@@ -156,15 +156,23 @@ def _train(fit: Fit, folder: Path) -> None:
             progress.update(fit.step - before)
 
 
-def _report(study: Study, judgments: pd.DataFrame, voted: pd.DataFrame, held_out: pd.DataFrame) -> list[judged.Row]:
+def _report(
+    study: Study, judgments: pd.DataFrame, voted: pd.DataFrame, held_out: pd.DataFrame, untrained: str
+) -> list[judged.Row]:
     scores, missing = baselines(study)
-    for name in judged.simulators(judgments):
-        if name not in scores:
+    for name in sorted(judged.simulators(judgments) - set(scores)):
+        try:
             scores[name] = score_study(study, name)[1]
+        except InputError as error:  # an import may name a metric that is not here
+            missing[name] = str(error)
     title = "trained (held out)"
     rows = judged.table(judgments, voted, {title: held_out, **scores}, {title: "heads that never saw the photograph"})
     print(f"held-out scores; {judged.INTERVALS}")
     print(judged.text(rows))
+    if untrained in scores:
+        gain = judged.difference(voted, held_out, scores[untrained])
+        interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+        print(f"  trained minus {untrained}, on the same triplets: {100 * gain.value:+.1f} points ({interval})")
     for name, reason in missing.items():
         print(f"  {name}: not computed: {reason}")
     return rows

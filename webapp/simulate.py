@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from tqdm import tqdm
 
+from analysis.agreement import two_afc
 from study.errors import InputError
-from study.folder import Study
+from study.folder import Study, count_votes
 from study.votes import connect
 from webapp.app import create_app
 from webapp.observer_model import ObserverModel, Perception, individual
@@ -97,16 +97,14 @@ def ceiling(study: Study, metric: str) -> str:
     votes = study.all_judgments()
     votes = votes[votes["simulated"].astype(bool)]
     votes = votes[[json.loads(model)["metric"] == metric for model in votes["simulator"]]]
-    scores = study.scores()
-    table = votes.merge(study.triplets, left_on="triplet", right_on="id", suffixes=("", "_triplet"))
-    table = table[table["kind"] == "test"].merge(scores[scores["metric"] == metric], on="triplet")
-    if table.empty:
+    counted = count_votes(votes, study.triplets)
+    if counted.empty:
         return f"no test votes were simulated from {metric} yet"
-    difference = (table["distance_b"] - table["distance_a"]).to_numpy()
-    chose_a = (table["chosen"] == table["a"]).to_numpy()
-    right = np.where(difference == 0, 0.5, (difference > 0) == chose_a)
+    scores = study.scores()
+    distances = scores[scores["metric"] == metric].set_index("triplet").reindex(counted["id"])
+    score = two_afc(counted["prefer_b"], counted["votes"], distances["distance_a"], distances["distance_b"])
     return (
-        f"{metric} agrees with {right.mean():.3f} of its own {len(right):,} test votes (2AFC):"
+        f"{metric} scores {score:.3f} on its own {counted['votes'].sum():,} test votes (2AFC):"
         " the ceiling for any metric trained on these votes"
     )
 
