@@ -5,7 +5,7 @@ import errno
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,10 @@ def serving(app: Flask, study: Study) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/"
         finally:
             server.task_dispatcher.shutdown()  # first, for whoever still answers uses what close() takes away
-            server.trigger.pull_trigger(server.close)  # in the server's own thread; it ends with the last connection
+            with suppress(OSError):  # woken by an answer, the server may have closed before the waking byte is written
+                server.trigger.pull_trigger(
+                    server.close
+                )  # in the server's own thread; it ends with the last connection
             thread.join(5)
 
 
