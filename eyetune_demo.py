@@ -32,7 +32,7 @@ PHOTOGRAPHS = {  # package: {file below it: whose it is}
         "mpl-data/sample_data/grace_hopper.jpg": "Rear Admiral Grace Hopper, U.S. Navy; public domain",
     },
 }
-OBSERVERS = 36
+OBSERVERS = 32
 SIMULATOR = "lpips-vgg"
 JUDGE = "haarpsi"
 VOTERS = ("--voters", "simulated")  # also where people have voted in the demo's study since
