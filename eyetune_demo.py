@@ -55,44 +55,43 @@ def main(argv: list[str] | None = None) -> int | None:
     root: Path = options.study or Path(tempfile.mkdtemp(prefix="eyetune-demo-"))
 
     _stage("A study: its settings in one file")
+    from study.folder import Study
+
     print(f"in {root}; interrupted, it goes on with: {_command('demo', root)}")
     if (root / "study.toml").exists():
-        if options.images:
-            raise InputError(
-                f"{root} holds a study already; name another folder for the photographs in {options.images}"
-            )
+        settings = Study(root).settings.photographs
+        if options.images and settings and (root / settings.folder).resolve() != options.images.resolve():
+            raise InputError(f"{root} is a study of other photographs; name another folder for {options.images}")
         print(f"{root} is there already; going on with it")
     else:
         _verb("new", root, "--images", options.images or _photographs(root / "photographs"))
     _stage("Distortions: every photograph through every codec at every rate, and the pairs to compare")
     _verb("distort", root)
     _stage(f"Votes: simulated observers, who see as {SIMULATOR} does, use the real page")
-    _simulate(root, options.observers)
+    _verb("simulate", root, "--observers", options.observers, "--metric", SIMULATOR)
     _stage("Analysis: observers, preferences, Bradley-Terry scores")
     _verb("analyze", root, *VOTERS)
     _stage("Training: heads on AlexNet, from those votes")
     from metric import runs
-    from study.folder import Study
 
     study = Study(root)
     if not runs.newest_run(study):
         _verb("train", root, *VOTERS)
     run = runs.newest_run(study)
     assert run
-    exported = list((run / "export").glob("*.safetensors"))
-    if not exported:
+    if not list((run / "export").glob("*.md")):  # the card is written last
         _verb("export", root)
-        exported = list((run / "export").glob("*.safetensors"))
+    (exported,) = (run / "export").glob("*.safetensors")
     _stage(f"A third opinion: {JUDGE}, which neither voted nor was trained")
-    _verb("score", root, *VOTERS, "--metrics", JUDGE, SIMULATOR, exported[0])
+    _verb("score", root, *VOTERS, "--metrics", JUDGE, SIMULATOR, exported)
     _third_opinion(root, run)
 
     print(
         f"\nDone in {time.monotonic() - start:.0f} s. The votes were SIMULATED: they show the tool, not how people see."
     )
     print(f"  the report     {root / 'report' / 'report.html'}")
-    print(f"  the metric     {exported[0]}")
-    print(f"  its card       {exported[0].with_suffix('.md')}")
+    print(f"  the metric     {exported}")
+    print(f"  its card       {exported.with_suffix('.md')}")
     print(f"  vote yourself  {_command('serve', root)}   (people's votes are kept apart from simulated ones)")
     print(f"  your own       {_command('demo', 'NEW_DIR', '--images', 'YOUR_PHOTOGRAPHS')}")
     return 0
@@ -118,20 +117,6 @@ def _photographs(folder: Path) -> Path:
         raise InputError("no photographs to be had; pip install 'eyetune[demo]', or give your own: --images FOLDER")
     write_text(folder / "ATTRIBUTION.txt", "\n".join(attributions) + "\n")
     return folder
-
-
-def _simulate(root: Path, observers: int) -> None:
-    from study.folder import Study
-    from study.votes import connect
-
-    joined = 0
-    if Study(root).votes_path.exists():
-        with connect(Study(root).votes_path) as store:
-            joined = store.execute("SELECT count(*) FROM observers WHERE simulator IS NOT NULL").fetchone()[0]
-    if joined < observers:
-        _verb("simulate", root, "--observers", observers - joined, "--metric", SIMULATOR)
-    else:
-        print(f"{joined} simulated observers have voted already")
 
 
 def _third_opinion(root: Path, run: Path) -> None:

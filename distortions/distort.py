@@ -53,6 +53,11 @@ def main(argv: list[str] | None = None) -> int | None:
     folder = study.root / study.settings.photographs.folder
     if not folder.is_dir():
         raise InputError(f"{study.settings_path}: photographs.folder = {str(folder)!r}: no such folder")
+    if (folder / "study.toml").exists():
+        raise InputError(
+            f"{study.settings_path}: photographs.folder = {study.settings.photographs.folder!r} is a study's own"
+            " folder; put the photographs into one of theirs"
+        )
     sources, others = find(folder)
     if not sources:
         ends = " ".join(sorted(READ))
@@ -82,6 +87,9 @@ def _hashes(folder: Path, sources: Iterable[str]) -> tuple[dict[str, str], dict[
     for source in tqdm(sources, desc="looking", unit="file", delay=2):
         try:
             source.encode()
+            if not (folder / source).is_file():
+                skipped[source] = "not a regular file, or a link to nothing"
+                continue
             with (folder / source).open("rb") as file:
                 hashes[source] = hashlib.file_digest(file, "sha256").hexdigest()
         except UnicodeEncodeError:
@@ -136,6 +144,8 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
         return None
     try:
         former = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(former, dict):
+            raise ValueError("it should hold a JSON object")
     except FileNotFoundError:
         if parts_folder.exists():  # stopped between the tables and distort.json
             return None

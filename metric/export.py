@@ -48,9 +48,15 @@ It knows the codecs, rates and photographs that its votes were about; elsewhere 
 ImageNet trunk comes from torchvision (BSD-3-Clause); photographs used for training may carry terms of their own.
 """
 
-SIMULATED = """
+WARNINGS = {
+    "human": "",
+    "simulated": """
 > **The votes were SIMULATED.** No person has judged these images: the metric imitates another metric, not people.
-"""
+""",
+    "mixed": """
+> **Human and SIMULATED votes are mixed**, as was asked for: the metric imitates people and another metric.
+""",
+}
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -75,11 +81,9 @@ def main(argv: list[str] | None = None) -> int | None:
     out = options.out or run_folder / "export"
     name = f"{Study(run_folder.parent.parent).settings.name}-{run_folder.name}".replace("/", "_").replace(" ", "-")
     path, lpips_path, card_path = (out / f"{name}{end}" for end in (".safetensors", "-lpips.pth", ".md"))
-    for old in (path, lpips_path, card_path):
-        if old.exists() and not options.force:
-            raise InputError(f"{old} is there already; replace it with --force")
-
-    scores = pd.read_csv(run_folder / "scores.csv")
+    if card_path.exists() and not options.force:  # written last: without it the export is unfinished
+        raise InputError(f"{card_path} is there already; replace this export with --force")
+    scores = runs.read_scores(run_folder)
     card = {
         "name": name,
         "votes": settings["whose_votes"],
@@ -140,7 +144,7 @@ def _card(
         versions=", ".join(f"{package} {version}" for package, version in record["versions"].items()),
         commit=record["commit"] or "unknown",
         sha256=fingerprint(metric.state_dict()),
-        warning=SIMULATED if "SIMULATED" in record["settings"]["whose_votes"] else "",
+        warning=WARNINGS[set(scores["voters"]).pop()],
         intervals=judged.INTERVALS,
         scores="\n".join(lines),
         file=file,

@@ -12,7 +12,7 @@ from metric.backbones import LAYOUTS, Backbone
 from metric.model import PerceptualMetric
 from metric.weights import fingerprint
 from study.errors import InputError
-from study.files import replacing
+from study.files import write_bytes
 
 FORMAT = "eyetune-metric"
 VERSION = 1
@@ -30,8 +30,7 @@ def save(metric: PerceptualMetric, path: Path, card: dict[str, Any]) -> None:
         "sha256": fingerprint(state),
         "card": card,
     }
-    with replacing(path) as aside:
-        safetensors.torch.save_file(state, aside, metadata={"eyetune": json.dumps(description)})
+    write_bytes(path, safetensors.torch.save(state, metadata={"eyetune": json.dumps(description)}))
 
 
 def load(path: Path | str) -> PerceptualMetric:

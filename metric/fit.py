@@ -22,6 +22,10 @@ DECAY = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2)
 """Share of the learning rate in each tenth of the training."""
 
 
+STATE = ("step", "heads", "rank", "optimiser", "generator", "order")
+"""What `Fit.state` holds."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train. The published recipe is 30,000 steps (10 epochs of 151,400 triplets)."""

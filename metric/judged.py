@@ -1,6 +1,5 @@
 """Metrics judged by votes: how often observers agree with each, beside the ceilings."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +9,9 @@ import pandas as pd
 from analysis.agreement import Estimate, Floats, agreeing_share, bootstrap_mean, paired_difference
 from analysis.ceiling import ceilings
 from analysis.observers import observer_table
+from study.errors import InputError
 from study.folder import Study, Voters, count_votes
+from study.votes import describe_simulator
 
 INTERVALS = "95 % intervals resample source photographs"
 
@@ -38,13 +39,18 @@ def attentive_judgments(study: Study, voters: Voters) -> tuple[pd.DataFrame, str
 def voted_triplets(study: Study, judgments: pd.DataFrame) -> pd.DataFrame:
     """`count_votes` of the test triplets, with the source photograph of each in the column `source`."""
     table = count_votes(judgments, study.triplets)
+    if table.empty:
+        raise InputError(
+            f"{study.root}: none of the votes is an attentive observer's answer to a test triplet;"
+            f" see eyetune analyze {study.root}"
+        )
     table["source"] = study.stimuli.set_index("id")["source"].reindex(table["reference"]).to_numpy()
     return table
 
 
 def simulators(judgments: pd.DataFrame) -> set[str]:
     """The metrics from which simulated observers among `judgments` voted."""
-    return {json.loads(model)["metric"] for model in judgments["simulator"].dropna().unique()}
+    return {describe_simulator(model).get("metric", "unknown") for model in judgments["simulator"].dropna().unique()}
 
 
 def table(

@@ -8,10 +8,12 @@ sqrt(mean(x^2) / P), lets the trainer draw noise of the same two moments.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from metric.backbones import Backbone
 from metric.model import check_size, normalise
 from metric.weights import fingerprint
 from study.errors import InputError
-from study.files import replacing, sha256
+from study.files import sha256, write_bytes
 from study.folder import Study
 
 BATCH_PIXELS = 8 * 256 * 256  # images in flight: enough to keep two cores busy, about 100 MB of vgg features
@@ -80,7 +82,7 @@ def pooled_differences(study: Study, pairs: pd.DataFrame, backbone: Backbone) ->
     """
     key = sha256(f"{fingerprint(backbone.state_dict())} {pairs.to_csv(index=False)}".encode())[:32]
     path = study.runs_folder / "cache" / f"pooled-{backbone.name}-{key}.safetensors"
-    if path.exists():
+    with suppress(OSError, safetensors.SafetensorError, KeyError):  # absent or damaged: computed, and written again
         return safetensors.torch.load_file(path)["pooled"]
 
     def features(images: Tensor) -> list[Tensor]:
@@ -91,8 +93,7 @@ def pooled_differences(study: Study, pairs: pd.DataFrame, backbone: Backbone) ->
         return pool(reference, features(distorted))
 
     pooled = over_references(study, pairs, features, compare, f"{backbone.name} features")
-    with replacing(path) as aside:
-        safetensors.torch.save_file({"pooled": pooled}, aside)
+    write_bytes(path, safetensors.torch.save({"pooled": pooled}))
     return pooled
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from metric.fit import Fit
+from metric.fit import STATE, Fit
+from metric.weights import UNREADABLE, read_state
 from study.errors import InputError
 from study.files import replacing, sha256, write_bytes, write_text
 from study.folder import Study
@@ -47,9 +49,12 @@ def is_finished(folder: Path) -> bool:
 def read_settings(folder: Path) -> dict[str, Any]:
     """`run.json`: settings, versions, commit. Raises InputError where `folder` is not a run's."""
     try:
-        return json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        raise InputError(f"{folder} is not a run's folder (no readable run.json in it)") from None
+        record = json.loads((folder / "run.json").read_text())
+        if {"settings", "versions", "commit"} <= set(record) and isinstance(record["settings"], dict):
+            return record
+    except (OSError, ValueError, TypeError):
+        pass
+    raise InputError(f"{folder} is not a run's folder, or a damaged one: no readable run.json in it")
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -62,15 +67,22 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What `write_checkpoint` kept; None where the run was stopped before the first."""
     path = folder / "checkpoint.pt"
-    return torch.load(path, weights_only=True) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, weights_only=True)
+        if set(state) == set(STATE):
+            return state
+    except UNREADABLE:
+        pass
+    raise InputError(f"{path} is damaged; delete it, and the run begins anew")
 
 
 def finish(folder: Path, fit: Fit, held_out: pd.DataFrame, scores: pd.DataFrame, channels: Sequence[int]) -> None:
     """Write the heads (of all votes, and of each fold), the held-out distances and, last, the table of scores."""
     heads = {f"heads.{k}": part.clone() for k, part in enumerate(fit.heads.detach()[-1].split(list(channels)))}
     folds = {f"fold{k}": part.clone() for k, part in enumerate(fit.heads.detach()[:-1])}
-    with replacing(folder / "heads.safetensors") as aside:
-        safetensors.torch.save_file(heads | folds, aside)
+    write_bytes(folder / "heads.safetensors", safetensors.torch.save(heads | folds))
     with replacing(folder / "held_out.parquet") as aside:
         held_out.reset_index().to_parquet(aside, index=False)
     write_text(folder / "scores.csv", scores.to_csv(index=False))
@@ -78,8 +90,23 @@ def finish(folder: Path, fit: Fit, held_out: pd.DataFrame, scores: pd.DataFrame,
 
 def read_heads(folder: Path) -> list[torch.Tensor]:
     """The heads that were trained on all votes, one `(C_k,)` tensor a tap."""
-    state = safetensors.torch.load_file(folder / "heads.safetensors")
+    state = read_state(folder / "heads.safetensors")
     return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """The table of scores, with the columns of `judged.frame`. Raises InputError where it is damaged."""
+    path = folder / "scores.csv"
+    try:
+        scores = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error}); train again") from None
+    if (
+        not {"metric", "two_afc", "low", "high", "note", "voters"} <= set(scores.columns)
+        or scores["voters"].nunique() != 1
+    ):
+        raise InputError(f"{path}: not the table of a run; train again")
+    return scores
 
 
 def digest(table: pd.DataFrame) -> str:
@@ -88,7 +115,7 @@ def digest(table: pd.DataFrame) -> str:
 
 
 def _run_folders(study: Study) -> list[Path]:
-    return [path.parent for path in study.runs_folder.glob("[0-9]*-*/run.json")]
+    return [path.parent for path in study.runs_folder.glob("*/run.json") if re.match(r"\d+-", path.parent.name)]
 
 
 def _commit() -> str | None:

@@ -19,6 +19,9 @@ from metric.backbones import LAYOUTS, Backbone
 from metric.torchvision_import import import_torchvision
 from study.errors import InputError, UnavailableError
 
+UNREADABLE = (safetensors.SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError,
+              ValueError, KeyError, IndexError, TypeError)  # fmt: skip
+"""What safetensors and torch.load raise for a damaged file."""
 PATIENCE = 15  # seconds without a byte before a download is given up
 FOLDER_VARIABLE = "EYETUNE_BACKBONES"
 """Environment variable: a folder of `alexnet_`, `vgg16_` and `squeezenet1_1_features.safetensors`."""
@@ -65,14 +68,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable file of weights ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: not a state dict (names and tensors)")

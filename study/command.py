@@ -24,16 +24,17 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        named = error.filename2 or error.filename  # of a rename the target: the source is a temporary name
         # Pillow and SQLite may hand on a disk error as the cause of their own.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" ({error.filename})" if error.filename else ""
+            where = f" ({named})" if named else ""
             return _fail(f"the disk is full{where}; free some space and run the same command again")
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-            return _fail(f"{error.filename}: {error.strerror}; check the permissions of the folder")
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR) and error.filename:
-            return _fail(f"{error.filename}: {error.strerror}; name another path")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and named:
+            return _fail(f"{named}: {error.strerror}; check the permissions of the folder")
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR) and named:
+            return _fail(f"{named}: {error.strerror}; name another path")
         if error.errno == errno.EIO:
-            return _fail(f"the disk refuses to read or write (full, or failing): {error.filename or error}")
+            return _fail(f"the disk refuses to read or write (full, or failing): {named or error}")
         raise
 
 

@@ -36,13 +36,20 @@ def main(argv: list[str] | None = None) -> int | None:
         raise InputError(f"{root} holds a study already; choose another folder, or replace its settings with --force")
     if not options.images.is_dir():
         raise InputError(f"--images {options.images}: no such folder")
+    if options.images.resolve() == root.resolve():
+        raise InputError(f"--images {options.images} is the study's own folder; put the photographs into one of theirs")
     values: dict[str, Any] = {
         "name": root.resolve().name,
         "seed": options.seed,
-        "photographs": {"folder": str(options.images.resolve()), "crop": options.crop},
+        "photographs": {"folder": _from(root.resolve(), options.images.resolve()), "crop": options.crop},
         "rates": {"bits_per_pixel": options.rates},
         "codecs": [{"name": name} for name in options.codecs],
     }
     write_settings(parse_settings(values, "eyetune new"), root / "study.toml")
     print(f"{root / 'study.toml'} written: read it, change what you like, then run: eyetune distort {root}")
     return 0
+
+
+def _from(root: Path, folder: Path) -> str:
+    """The folder as study.toml names it: relative where it lies in the study, so that the two can be moved together."""
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)

@@ -1,11 +1,13 @@
 """The vote store: observers, their trials and their votes in SQLite. Nothing is ever deleted from it."""
 
 import errno
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -108,6 +110,32 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
             raise
 
 
+def _fetch(path: Path, statement: str) -> pd.DataFrame:
+    """What a statement selects, also where nothing can be written: on a full disk or a read-only medium."""
+
+    def fetch(connection: sqlite3.Connection) -> pd.DataFrame:
+        cursor = connection.execute(statement)
+        return pd.DataFrame(map(tuple, cursor.fetchall()), columns=[column[0] for column in cursor.description])
+
+    try:
+        with connect(path) as connection:
+            return fetch(connection)
+    except OSError:
+        if path.with_name(f"{path.name}-wal").exists():  # it may hold votes, which an immutable file would hide
+            raise
+    with disk_errors(path), closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as connection:
+        return fetch(connection)
+
+
+def describe_simulator(model: str) -> dict[str, Any]:
+    """A simulated observer's model; empty where the store holds no JSON object for it."""
+    try:
+        description = json.loads(model)
+    except ValueError:
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
 def now() -> str:
     """The server's time as ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -118,9 +146,7 @@ def read_judgments(path: Path, triplets: pd.DataFrame) -> pd.DataFrame:
 
     `triplets` (as of the study) turns a side into a stimulus. Raises InputError where a vote names no triplet.
     """
-    with connect(path) as connection:
-        cursor = connection.execute(JUDGMENTS)
-        table = pd.DataFrame(map(tuple, cursor.fetchall()), columns=[column[0] for column in cursor.description])
+    table = _fetch(path, JUDGMENTS)
     table["simulated"] = table["simulated"].astype(bool)
     for name in ("screen_width", "screen_height", "pixel_ratio"):
         table[name] = table[name].astype("float64")

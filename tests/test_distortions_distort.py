@@ -57,11 +57,12 @@ def test_a_study_is_made_and_reads_back(tmp_path, photographs, capsys):
     (photographs / "text.png").write_text("not one either")
     Image.fromarray(photograph(0, 80)).save(photographs / "zcopy.bmp")
     Image.fromarray(photograph(9, 80)[:1, :1]).save(photographs / "one.png")
+    os.mkfifo(photographs / "pipe.png")  # whose reader would wait for ever
     study = Study(new(tmp_path / "study", photographs))
     assert main([str(study.root), "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     record = json.loads((study.root / "distort.json").read_text())
-    assert set(record["skipped"]) == {"text.png", "one.png", "zcopy.bmp"}
+    assert set(record["skipped"]) == {"text.png", "one.png", "zcopy.bmp", "pipe.png"}
     assert record["skipped"]["zcopy.bmp"] == "the same picture as 0.png"
     assert all(f"{source}: {reason}" in printed for source, reason in record["skipped"].items())
     assert "no images: 1" in printed and f"eyetune serve {study.root}" in printed

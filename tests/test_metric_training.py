@@ -300,6 +300,11 @@ def test_simulated_votes_are_marked_and_not_mixed(make_study, capsys):
     export([str(study.root)])
     (card,) = (study.runs_folder / "002-alex" / "export").glob("*.md")
     assert "The votes were SIMULATED" in card.read_text()
+    train([str(study.root), *FEW, "--voters", "all"])
+    export([str(study.root)])
+    (card,) = (study.runs_folder / "003-alex" / "export").glob("*.md")
+    assert "mixed, as was asked for" in card.read_text().replace("**", "").replace("are mixed", "mixed")
+    assert "No person has judged" not in card.read_text()
 
 
 def test_inattentive_observers_are_left_out(make_study, capsys):
@@ -430,6 +435,67 @@ def test_training_without_votes_says_how_to_get_them(make_study):
 def test_export_without_a_run_says_how_to_get_one(make_study):
     with pytest.raises(InputError, match="eyetune train"):
         export([str(make_study().root)])
+
+
+def test_an_unfinished_export_is_finished_by_the_same_command(make_study):
+    """The card is written last: without it nothing has to be forced."""
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    export([str(study.root)])
+    (card,) = (study.runs_folder / "001-alex" / "export").glob("*.md")
+    card.unlink()
+    assert export([str(study.root)]) == 0
+    assert card.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("heads.safetensors", b"x", "heads.safetensors: not a readable file of weights"),
+        ("run.json", b"{}", "no readable run.json"),
+        ("run.json", b"[", "no readable run.json"),
+        ("scores.csv", b"junk", "scores.csv: not the table of a run"),
+        ("scores.csv", b"", "scores.csv: not readable"),
+    ],
+)
+def test_a_damaged_run_is_named(make_study, file, content, message):
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    (study.runs_folder / "001-alex" / file).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        export([str(study.root)])
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04"])
+def test_a_damaged_checkpoint_is_named(make_study, content):
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    run = study.runs_folder / "001-alex"
+    (run / "scores.csv").unlink()  # as if it had been interrupted
+    (run / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(InputError, match="checkpoint.pt is damaged; delete it"):
+        train([str(study.root), *FEW])
+    (run / "checkpoint.pt").unlink()
+    train([str(study.root), *FEW])
+    assert (run / "scores.csv").exists()
+
+
+def test_damaged_cached_features_are_computed_again(make_study):
+    study = make_study()
+    pairs = pairs_of(study, study.triplets)
+    first = pooled_differences(study, pairs, load_backbone("alex"))
+    (cache,) = (study.runs_folder / "cache").glob("*.safetensors")
+    cache.write_bytes(cache.read_bytes()[:-9])
+    assert torch.equal(pooled_differences(study, pairs, load_backbone("alex")), first)
+
+
+def test_votes_that_are_no_test_votes_are_said_to_be_so(make_study):
+    study = make_study()
+    practice = study.triplets[study.triplets["kind"] == "training"].assign(kind="test")
+    voted(study, triplets=practice)
+    for verb in (score, train):
+        with pytest.raises(InputError, match="none of the votes is an attentive observer's answer to a test triplet"):
+            verb([str(study.root)])
 
 
 def test_an_altered_image_stops_scoring(make_study):

@@ -102,11 +102,12 @@ def test_every_vote_is_marked_and_the_metric_decides(scored, capsys):
 
 
 def test_the_same_seed_gives_the_same_votes_also_in_two_runs(scored):
-    """Two runs of 2 are one run of 4, on a study that is alike; another seed answers otherwise."""
+    """2 observers and then 4 in all are the 4 of one run, on a study that is alike; another seed answers otherwise."""
     one, two, other = scored("one"), scored("two"), scored("other")
     simulate(one, "--observers", "4")
     simulate(two, "--observers", "2")
-    simulate(two, "--observers", "2")
+    simulate(two, "--observers", "4")
+    simulate(two, "--observers", "4")  # they are there: nothing is added
     simulate(other, "--observers", "4", "--seed", "2")
     assert answers(one) == answers(two)
     assert [a[1:] for a in answers(one)] != [a[1:] for a in answers(other)]
@@ -128,8 +129,10 @@ def test_a_full_study_stops_with_a_sentence(scored, capsys):
     study = scored()
     simulate(study, "--observers", "50")
     assert "13 of 50 sessions were needed" in capsys.readouterr().out
+    simulate(study, "--observers", "50")
+    assert "0 of 37 sessions" in capsys.readouterr().out
     simulate(study, "--observers", "1")
-    assert "0 of 1 sessions" in capsys.readouterr().out
+    assert "1 such observers have voted already" in capsys.readouterr().out
 
 
 def test_it_votes_at_a_server_that_runs_already(scored, make_study):
@@ -140,11 +143,11 @@ def test_it_votes_at_a_server_that_runs_already(scored, make_study):
     another = make_study("another")
     with serving(create_app(another), another) as url:
         with pytest.raises(InputError, match="shows another study"):
-            simulate(study, "--observers", "1", "--url", url)
+            simulate(study, "--observers", "2", "--url", url)
     with pytest.raises(InputError, match="does not answer"):
-        simulate(study, "--observers", "1", "--url", url)
+        simulate(study, "--observers", "2", "--url", url)
     with pytest.raises(InputError, match="must look like"):
-        simulate(study, "--observers", "1", "--url", "localhost")
+        simulate(study, "--observers", "2", "--url", "localhost")
 
 
 def test_an_interrupted_session_is_finished_first(scored):

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -182,6 +184,27 @@ def test_human_and_simulated_votes_are_not_mixed_unasked(make_study):
     assert (len(table), sentence) == (2, "2 SIMULATED votes, none from a person")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only copy needs root")
+def test_votes_on_a_read_only_medium_can_be_read(make_study, tmp_path):
+    study = make_study()
+    triplet = study.triplets.iloc[0]
+    with connect(study.votes_path) as store:
+        store.execute("INSERT INTO observers VALUES ('o', '2026', NULL, NULL)")
+        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, ?, 'test', 'a', 'x', 'y', 'z')", [triplet.id])
+        store.execute(
+            "INSERT INTO votes (trial, side, protocol, received_at, flips, zoom)"
+            " VALUES ('t', 'left', 'flip', '2026', 0, 1)"
+        )
+    mount = subprocess.run(["mount", "--bind", str(study.root), str(study.root)], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("no bind mounts here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(study.root)], check=True)
+        assert len(Study(study.root).all_judgments()) == 1
+    finally:
+        subprocess.run(["umount", str(study.root)], check=True)
+
+
 def test_votes_are_counted_by_triplet(make_study):
     study = make_study()
     first, second = study.triplets.iloc[0], study.triplets.iloc[1]
@@ -318,6 +341,12 @@ def test_new_writes_settings_that_read_back(tmp_path, capsys):
     assert run(new, [*arguments, "--crop", "5", "--force"]) == 2
     assert "photographs.crop = 5" in capsys.readouterr().err
     assert Study(tmp_path / "s").settings == settings  # the refused settings did not replace it
+    photographs = tmp_path / "photographs"
+    assert run(new, [str(photographs), "--images", str(photographs)]) == 2
+    assert "is the study's own folder" in capsys.readouterr().err
+    (tmp_path / "u" / "inside").mkdir(parents=True)
+    assert run(new, [str(tmp_path / "u"), "--images", str(tmp_path / "u" / "inside")]) == 0
+    assert Study(tmp_path / "u").settings.photographs.folder == "inside"  # so that the two can be moved together
     assert run(new, [str(tmp_path / "t"), "--images", str(tmp_path / "absent")]) == 2
     assert not (tmp_path / "t").exists()
 

@@ -5,7 +5,6 @@ lapses and a side bias (`webapp/observer_model.py` has the equation). Interrupte
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from analysis.agreement import two_afc
 from study.errors import InputError
 from study.folder import Study, count_votes
-from study.votes import connect
+from study.votes import connect, describe_simulator
 from webapp.app import create_app
 from webapp.observer_model import ObserverModel, Perception, individual
 from webapp.serve import serving
@@ -34,7 +33,13 @@ def main(argv: list[str] | None = None) -> int | None:
         prog="eyetune simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
-    parser.add_argument("--observers", type=int, required=True, metavar="N", help="how many sessions")
+    parser.add_argument(
+        "--observers",
+        type=int,
+        required=True,
+        metavar="N",
+        help="how many there are to be in all, so the same command goes on where it was interrupted",
+    )
     parser.add_argument("--metric", default="lpips-vgg", help="whose scores decide (%(default)s)")
     parser.add_argument(
         "--noise",
@@ -71,9 +76,10 @@ def main(argv: list[str] | None = None) -> int | None:
         began = time.monotonic()
         votes = sessions = 0
         population = (options.noise, options.lapse, options.side_bias, options.seed)
-        progress = tqdm(total=options.observers, unit="observer", desc="simulating")
+        observers = _observers(study, perception, population, options.observers)
+        progress = tqdm(total=len(observers), unit="observer", desc="simulating")
         with progress, closing(SimulatedBrowser(url, recognition(study))) as browser:
-            for model, token in _observers(study, perception, population, options.observers):
+            for model, token in observers:
                 address = f"o/{token}" if token else browser.join(sign(secret_key(study), "simulator", model))
                 if address is None:
                     break
@@ -82,12 +88,15 @@ def main(argv: list[str] | None = None) -> int | None:
                 progress.update()
                 progress.set_postfix(votes=votes)
         seconds = time.monotonic() - began
-    if sessions < options.observers:
-        print(f"every comparison has its simulated votes: {sessions:,} of {options.observers:,} sessions were needed")
-    print(
-        f"{study.root}: {votes:,} SIMULATED votes by {sessions:,} observers in {seconds:.1f} s"
-        f" ({votes / max(seconds, 1e-9):.0f} votes/s)"
-    )
+    if sessions < len(observers):
+        print(f"every comparison has its simulated votes: {sessions:,} of {len(observers):,} sessions were needed")
+    if observers:
+        print(
+            f"{study.root}: {votes:,} SIMULATED votes by {sessions:,} observers in {seconds:.1f} s"
+            f" ({votes / max(seconds, 1e-9):.0f} votes/s)"
+        )
+    else:
+        print(f"{study.root}: {options.observers:,} such observers have voted already; ask for more, or another --seed")
     print(ceiling(study, options.metric))
     return 0
 
@@ -96,7 +105,7 @@ def ceiling(study: Study, metric: str) -> str:
     """The sentence that gives the simulating metric's own 2AFC score on the test votes that it made."""
     votes = study.all_judgments()
     votes = votes[votes["simulated"].astype(bool)]
-    votes = votes[[json.loads(model)["metric"] == metric for model in votes["simulator"]]]
+    votes = votes[[describe_simulator(model).get("metric") == metric for model in votes["simulator"]]]
     counted = count_votes(votes, study.triplets)
     if counted.empty:
         return f"no test votes were simulated from {metric} yet"
@@ -111,10 +120,10 @@ def ceiling(study: Study, metric: str) -> str:
 
 def _observers(
     study: Study, perception: Perception, population: tuple[float, float, float, int], number: int
-) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """`number` observers as (model, token): first those of this population who were interrupted, then new ones.
+) -> list[tuple[dict[str, Any], str | None]]:
+    """Who has yet to vote until `number` observers of this population have: the interrupted ones first, then new ones.
 
-    The token is None for an observer who has yet to join. New ones are numbered on from those of the same seed.
+    Each as (model, token); the token is None for who has yet to join. New ones are numbered on from those of the seed.
     """
     seed = population[-1]
     with connect(study.votes_path) as store:
@@ -123,20 +132,18 @@ def _observers(
             " WHERE trials.observer = observers.id AND votes.trial IS NULL) AS unfinished"
             " FROM observers WHERE simulator IS NOT NULL ORDER BY joined_at"
         ).fetchall()
-    models = [(row["id"], json.loads(row["simulator"]), row["unfinished"]) for row in rows]
-    before = [(identity, model, unfinished) for identity, model, unfinished in models if model["seed"] == seed]
-    count = 0
-    for identity, model, unfinished in before:
-        if (
-            count < number
-            and unfinished
-            and model == individual(perception, model["observer"], *population).description()
-        ):
-            yield model, sign(secret_key(study), "observer", identity)
-            count += 1
+    models = [(row["id"], describe_simulator(row["simulator"]), row["unfinished"]) for row in rows]
+    before = [(identity, model, unfinished) for identity, model, unfinished in models if model.get("seed") == seed]
+    mine = [
+        (identity, model, unfinished)
+        for identity, model, unfinished in before
+        if model == individual(perception, model["observer"], *population).description()
+    ]
+    key = secret_key(study)
+    interrupted = [(model, sign(key, "observer", identity)) for identity, model, unfinished in mine if unfinished]
     first = 1 + max((model["observer"] for _, model, _ in before), default=-1)
-    for observer in range(first, first + number - count):
-        yield individual(perception, observer, *population).description(), None
+    new = range(first, first + number - len(mine))
+    return [*interrupted, *((individual(perception, observer, *population).description(), None) for observer in new)]
 
 
 def _perception(study: Study, metric: str) -> Perception:
@@ -150,7 +157,7 @@ def _perception(study: Study, metric: str) -> Perception:
     if status == 130:
         raise KeyboardInterrupt
     if status:
-        raise InputError(f"eyetune score could not score {study.root} with {metric} (see above)")
+        sys.exit(status)  # it has said why
     return Perception(study, metric)
 
 
@@ -158,7 +165,11 @@ def _perception(study: Study, metric: str) -> Perception:
 def _server(study: Study, url: str | None) -> Iterator[str]:
     """The address of the server to vote at; without `url` one of our own, for as long as the block runs."""
     if url:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        try:
+            fits = urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname and urlsplit(url).port != 0
+        except ValueError:
+            fits = False
+        if not fits:
             raise InputError(f"--url {url}: must look like http://127.0.0.1:8000/")
         yield url if url.endswith("/") else f"{url}/"
         return

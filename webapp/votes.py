@@ -2,7 +2,7 @@
 
 import argparse
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pandas as pd
@@ -44,15 +44,18 @@ def main(argv: list[str] | None = None) -> int | None:
         print(f"{study.judgments_path} written")
     else:
         print(f"{study.judgments_path} is where these votes are; left as it is")
+    with ExitStack() as targets:  # both files or neither, so that the same command can be given again
+        if options.out:
+            chosen = study.judgments(options.voters)[0] if options.voters else votes
+            _write(chosen, targets.enter_context(replacing(options.out)), options.out.suffix)
+        if options.backup:
+            _backup(study.votes_path, targets.enter_context(replacing(options.backup)))
     if options.out:
-        chosen = study.judgments(options.voters)[0] if options.voters else votes
-        _write(chosen, options.out)
         print(f"{options.out} written: {len(chosen):,} votes")
+    if options.backup:
+        print(f"{options.backup} written: the vote store as it was just now")
     if options.bapps:
         print(f"{options.bapps} written: {export_bapps(study, options.bapps, options.voters or 'auto')}")
-    if options.backup:
-        _backup(study.votes_path, options.backup)
-        print(f"{options.backup} written: the vote store as it was just now")
     return 0
 
 
@@ -72,17 +75,15 @@ def _check_targets(study: Study, out: Path | None, backup: Path | None, force: b
             raise InputError(f"{option} {target} exists; choose another name, or replace it with --force")
 
 
-def _write(votes: pd.DataFrame, path: Path) -> None:
-    if path.suffix == ".parquet":
+def _write(votes: pd.DataFrame, path: Path, kind: str) -> None:
+    if kind == ".parquet":
         tables.write(votes, path, Judgment)
-        return
-    with replacing(path) as aside:
-        votes.to_csv(aside, index=False)
+    else:
+        votes.to_csv(path, index=False)
 
 
 def _backup(store: Path, path: Path) -> None:
     """Copy with SQLite's backup, which takes a consistent state also while votes come in."""
-    with replacing(path) as aside, disk_errors(path), closing(sqlite3.connect(store)) as source:
-        with closing(sqlite3.connect(aside)) as copy:
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
+    with disk_errors(path), closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(path)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
