@@ -26,6 +26,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         os.replace(aside, path)
         if durable:
             _sync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not say of what
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
