@@ -1,18 +1,16 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from shared_data import shared
 
 from analysis.agreement import agreeing_share, bootstrap_mean, paired_difference, two_afc
 from analysis.ceiling import agreement, ceilings, majority, plug_in
 from analysis.proportions import exact_half, share, wilson
 from study.errors import InputError
 
-VOTES = Path(__file__).parents[2] / "shared/data/votes"
 COUNTS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)).map(lambda c: (min(c), c[1])), min_size=1)
 
 # Human p² + q², unbiased agreement, majority oracle and ST-LPIPS vgg, in %, as the project's table of BAPPS has them.
@@ -26,10 +24,9 @@ BAPPS = {
 }
 
 
-@pytest.mark.skipif(not VOTES.exists(), reason="needs ../shared/data/votes (BAPPS validation votes)")
 @pytest.mark.parametrize("part", BAPPS)
 def test_bapps_ceilings_and_scores_are_the_known_ones(part):
-    table = pd.read_csv(VOTES / f"bapps_val_tables/bapps_2afc_val_{part}.csv.gz")
+    table = pd.read_csv(shared(f"votes/bapps_val_tables/bapps_2afc_val_{part}.csv.gz"))
     votes = np.full(len(table), 5)
     prefer_b = np.round(table["judge"] * 5)
     names = "vgg_shift_tolerant_d0", "vgg_shift_tolerant_d1"
@@ -38,9 +35,8 @@ def test_bapps_ceilings_and_scores_are_the_known_ones(part):
     assert [round(100 * value, 1) for value in (*ours, score)] == pytest.approx(BAPPS[part], abs=0.051)
 
 
-@pytest.mark.skipif(not VOTES.exists(), reason="needs ../shared/data/votes (CLIC 2021 votes)")
 def test_clic_observers_agree_in_76_percent():
-    rows = pd.read_csv(VOTES / "clic2021/data/oracle.csv", names=["reference", "a", "b", "prefers_b"])
+    rows = pd.read_csv(shared("votes/clic2021/data/oracle.csv"), names=["reference", "a", "b", "prefers_b"])
     turned = rows["a"] > rows["b"]  # the same triplet is asked in both orders
     rows["first"], rows["second"] = rows["a"].where(~turned, rows["b"]), rows["b"].where(~turned, rows["a"])
     rows["chose_second"] = rows["prefers_b"] != turned

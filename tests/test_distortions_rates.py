@@ -1,14 +1,13 @@
 """The search for a rate: few encodes, the nearest step, and misses that are told."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_data import shared
 
 from distortions.classical import CODECS
 from distortions.photographs import read
@@ -57,10 +56,7 @@ def test_rates_are_those_of_the_real_bytes_and_encodes_are_few(name):
 
 
 def test_four_encodes_a_target_or_fewer_on_real_photographs():
-    shared = Path(os.environ.get("EYETUNE_SHARED", Path(__file__).parents[2] / "shared"))
-    photographs = sorted((shared / "data/photos/bsds500/train").glob("*.jpg"))[:3]
-    if not photographs:
-        pytest.skip("no photographs of BSDS500 in ../shared/data/photos/bsds500/train")
+    photographs = sorted(shared("photos/bsds500/train").glob("*.jpg"))[:3]
     targets = [0.25, 0.4, 0.65, 1.0]
     encodes = 0
     for name in CODECS:

@@ -37,6 +37,17 @@ def judgment(index: int, triplet: str, chosen: str, **changes) -> Judgment:
     return Judgment(**(values | changes))
 
 
+def store_vote(study: Study, triplet: str) -> None:
+    """One vote, `t`, in the study's store."""
+    with connect(study.votes_path) as store:
+        store.execute("INSERT INTO observers VALUES ('o', '2026', NULL, NULL)")
+        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, ?, 'test', 'a', 'x', 'y', 'z')", [triplet])
+        store.execute(
+            "INSERT INTO votes (trial, side, protocol, received_at, flips, zoom)"
+            " VALUES ('t', 'left', 'flip', '2026', 0, 1)"
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -188,13 +199,7 @@ def test_human_and_simulated_votes_are_not_mixed_unasked(make_study):
 def test_votes_on_a_read_only_medium_can_be_read(make_study, tmp_path):
     study = make_study()
     triplet = study.triplets.iloc[0]
-    with connect(study.votes_path) as store:
-        store.execute("INSERT INTO observers VALUES ('o', '2026', NULL, NULL)")
-        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, ?, 'test', 'a', 'x', 'y', 'z')", [triplet.id])
-        store.execute(
-            "INSERT INTO votes (trial, side, protocol, received_at, flips, zoom)"
-            " VALUES ('t', 'left', 'flip', '2026', 0, 1)"
-        )
+    store_vote(study, triplet.id)
     mount = subprocess.run(["mount", "--bind", str(study.root), str(study.root)], capture_output=True, check=False)
     if mount.returncode:
         pytest.skip("no bind mounts here")
@@ -275,13 +280,7 @@ def test_a_store_and_an_import_are_read_together(make_study):
     study = make_study()
     triplet = study.triplets.iloc[0]
     tables.write(tables.frame([judgment(0, triplet.id, triplet.b)], Judgment), study.judgments_path, Judgment)
-    with connect(study.votes_path) as store:
-        store.execute("INSERT INTO observers VALUES ('o', '2026', NULL, NULL)")
-        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, ?, 'test', 'a', 'x', 'y', 'z')", [triplet.id])
-        store.execute(
-            "INSERT INTO votes (trial, side, protocol, received_at, flips, zoom)"
-            " VALUES ('t', 'left', 'flip', '2026', 0, 1)"
-        )
+    store_vote(study, triplet.id)
     judgments = study.all_judgments()
     assert judgments["id"].tolist() == ["j0", "t"]
     tables.write(judgments, study.judgments_path, Judgment)
