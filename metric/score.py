@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int | None:
         for name, reason in missing.items():
             print(f"{name}: not computed: {reason}")
     print(f"{study.scores_path}: {', '.join(scores)} of {len(study.triplets):,} triplets")
-    if not study.votes_path.exists() and not study.judgments_path.exists():
+    if not study.has_votes():
         print("no votes yet, so nothing says which metric is right")
         return 0
     judgments, whose = judged.attentive_judgments(study, options.voters)
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int | None:
 def _trained_here(study: Study, names: list[str]) -> dict[str, str]:
     """A note for each exported metric that learned from this very study."""
     digest = runs.digest(study.triplets)
-    paths = [Path(name) for name in names if name not in MEASURES]
+    paths = [Path(name) for name in names if name.endswith(".safetensors")]
     cards = {exported.name_of(path): exported.describe(path)["card"] for path in paths}
     note = "trained on votes of this very study: NOT held out"
     return {name: note for name, card in cards.items() if card["settings"]["triplets_sha256"] == digest}

@@ -123,6 +123,10 @@ class Study:
         others = table[~table["id"].isin(stored["id"])]
         return pd.concat([others, stored], ignore_index=True) if len(others) else stored
 
+    def has_votes(self) -> bool:
+        """Whether there is any vote at all; a store that nobody has voted in yet has none."""
+        return (self.votes_path.exists() or self.judgments_path.exists()) and not self.all_judgments().empty
+
     def judgments(self, voters: Voters = "auto") -> tuple[pd.DataFrame, str]:
         """The votes to use, and a sentence that says whose they are. Rejected votes are left out.
 

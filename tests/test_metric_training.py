@@ -20,7 +20,8 @@ from metric.train import main as train
 from metric.weights import load_backbone, load_lpips_heads
 from study import tables
 from study.errors import InputError, UnavailableError
-from study.records import Judgment
+from study.records import Judgment, Score
+from study.votes import connect
 
 FEW = ["--steps", "40", "--folds", "3"]
 
@@ -346,6 +347,20 @@ def test_damaged_cached_features_are_computed_again(make_study):
     (cache,) = (study.runs_folder / "cache").glob("*.safetensors")
     cache.write_bytes(cache.read_bytes()[:-9])
     assert torch.equal(pooled_differences(study, pairs, load_backbone("alex")), first)
+
+
+def test_scores_can_be_had_before_the_first_vote(make_study, capsys):
+    """Also where the page was opened already, so that an empty store is there; and by name once they are stored."""
+    study = make_study()
+    with connect(study.votes_path):
+        pass
+    assert score([str(study.root), "--metrics", "psnr"]) == 0
+    assert "no votes yet" in capsys.readouterr().out
+    other = study.scores().assign(metric="theirs:1")
+    tables.write(pd.concat([study.scores(), other]), study.scores_path, Score)
+    voted(study)
+    assert score([str(study.root), "--metrics", "psnr", "theirs:1"]) == 0
+    assert "theirs:1" in capsys.readouterr().out
 
 
 def test_votes_that_are_no_test_votes_are_said_to_be_so(make_study):

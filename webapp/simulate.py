@@ -156,9 +156,12 @@ def _perception(study: Study, metric: str) -> Perception:
     status = subprocess.run(command, check=False).returncode
     if status == 130:
         raise KeyboardInterrupt
-    if status:
-        sys.exit(status)  # it has said why
-    return Perception(study, metric)
+    try:
+        return Perception(study, metric)
+    except InputError:
+        if status:
+            sys.exit(status)  # it has said why
+        raise
 
 
 @contextmanager
