@@ -15,8 +15,7 @@ from werkzeug.exceptions import HTTPException
 from study.votes import connect, now
 from webapp.images import pad_png, uncompressed_png
 from webapp.material import material
-from webapp.pages import observer_of
-from webapp.sessions import trials_of
+from webapp.pages import session_trials
 
 AHEAD = 2  # trials that the page is told of: the one on display, and the one whose images it loads meanwhile
 
@@ -64,7 +63,7 @@ VALUES ({", ".join(f":{name}" for name in Vote.model_fields)}, :received_at) ON 
 def next_trials(token: str) -> Response:
     """The next unanswered trials, at most two, and whether the session has begun."""
     with connect(material().study.votes_path) as connection:
-        trials = trials_of(connection, observer_of(token))
+        trials = session_trials(connection, token)
     open_trials = [trial for trial in trials if trial["answer"] is None]
     return jsonify(
         started=len(open_trials) < len(trials), trials=[_describe(trial, trials) for trial in open_trials[:AHEAD]]
@@ -74,14 +73,13 @@ def next_trials(token: str) -> Response:
 @api.post("/o/<token>/vote")
 def vote(token: str) -> Response:
     """Stored first, then acknowledged. Sent again, a vote changes nothing and is acknowledged the same way."""
-    observer = observer_of(token)
     try:
         sent = Vote.model_validate_json(request.get_data())
     except ValidationError as error:
         problem = error.errors()[0]
         abort(400, f"{'.'.join(map(str, problem['loc'])) or 'the request'}: {problem['msg']}")
     with connect(material().study.votes_path) as connection:
-        mine = {trial["id"]: trial for trial in trials_of(connection, observer)}
+        mine = {trial["id"]: trial for trial in session_trials(connection, token)}
         if sent.trial not in mine:
             abort(404, "This observer has no such trial.")
         connection.execute(INSERT, {**sent.model_dump(), "received_at": now()})

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import sqlite3
 from urllib.parse import urlencode
 
 from flask import Blueprint, abort, redirect, render_template, request
@@ -52,9 +53,8 @@ def join_session() -> Response:
 def session(token: str) -> str:
     """The page on which an observer answers all trials."""
     known = material()
-    observer = observer_of(token)
     with connect(known.study.votes_path) as connection:
-        trials = trials_of(connection, observer)
+        trials = session_trials(connection, token)
     practice = sum(trial["kind"] == "training" for trial in trials)
     return render_template(
         "session.html",
@@ -84,17 +84,13 @@ def complete() -> str:
     )
 
 
-def observer_of(token: str) -> str:
-    """The observer whose address this is; answers 404 where it is nobody's."""
+def session_trials(connection: sqlite3.Connection, token: str) -> list[sqlite3.Row]:
+    """The trials of the observer whose address this is, as `trials_of`; answers 404 where it is nobody's."""
     observer = unsign(material().key, "observer", token)
-    if not isinstance(observer, str) or not _has_trials(observer):
+    trials = trials_of(connection, observer) if isinstance(observer, str) else []
+    if not trials:
         abort(404, "This address is not one of this study. Please use the link that you were given.")
-    return observer
-
-
-def _has_trials(observer: str) -> bool:
-    with connect(material().study.votes_path) as connection:
-        return connection.execute("SELECT 1 FROM trials WHERE observer = ?", [observer]).fetchone() is not None
+    return trials
 
 
 def _recruiter() -> dict[str, str]:
