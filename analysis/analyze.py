@@ -12,7 +12,7 @@ from analysis.agreement import Estimate
 from analysis.report import number, p_value, percent, write_report
 from analysis.results import Results, results
 from study.errors import InputError
-from study.folder import Study
+from study.folder import VOTERS, Study
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int | None:
     )
     parser.add_argument("study", metavar="DIR", type=Path, help="a study folder with votes")
     parser.add_argument(
-        "--voters", choices=("auto", "human", "simulated", "all"), default="auto",
+        "--voters", choices=VOTERS, default="auto",
         help="whose votes; auto: the human ones where there are any, else the simulated ones (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the resampling behind the intervals (%(default)s)")

@@ -14,7 +14,7 @@ from analysis.observers import observer_table, repeat_pairs, sides_known, with_t
 from analysis.preferences import codec_order, codec_preferences, triplet_table
 from analysis.proportions import exact_half, share
 from analysis.scaling import scale
-from study.folder import Study, Voters
+from study.folder import Study, Voters, whose
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,6 @@ def summary(found: Results) -> pd.DataFrame:
     if len(seconds):
         rows.append(("median_seconds", float(seconds.median()), np.nan, np.nan, len(seconds)))
     return pd.DataFrame(rows, columns=["measure", "value", "low", "high", "n"])
-
-
-def whose(judgments: pd.DataFrame) -> str:
-    """human, simulated, or mixed."""
-    simulated = judgments["simulated"].astype(bool)
-    return "simulated" if simulated.all() else "mixed" if simulated.any() else "human"
 
 
 def simulator_models(judgments: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from distortions.rates import Ladder, Miss, reach
 from study.errors import InputError
 from study.files import sha256, write_text
 from study.folder import Study
-from study.images import Pixels
+from study.images import Pixels, fingerprint
 from study.records import Stimulus
 
 
@@ -76,7 +76,7 @@ def make(unit: Unit) -> None:
         part.refused = str(reason)
     else:
         part.height, part.width = image.shape[:2]
-        part.pixels = sha256(repr(image.shape).encode() + image.tobytes())
+        part.pixels = fingerprint(image)
         places = choose_crops(image, settings.crop, settings.crops_per_photograph, study.settings.seed, unit.source)
         part.crops = len(places)
         for place in places:

@@ -9,7 +9,7 @@ import safetensors.torch
 from torch import Tensor
 
 from metric.backbones import LAYOUTS, Backbone
-from metric.model import PerceptualMetric
+from metric.model import PerceptualMetric, heads_of
 from metric.weights import fingerprint
 from study.errors import InputError
 from study.files import write_bytes
@@ -40,7 +40,7 @@ def load(path: Path | str) -> PerceptualMetric:
     file that is not one of ours, is damaged, or has been altered.
     """
     description, state = _read(Path(path))
-    metric = PerceptualMetric(Backbone(description["backbone"]), _heads(state))
+    metric = PerceptualMetric(Backbone(description["backbone"]), heads_of(state))
     metric.load_state_dict(state)
     return metric.requires_grad_(False).eval()
 
@@ -72,7 +72,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if description["backbone"] not in LAYOUTS or fingerprint(state) != description["sha256"]:
         raise InputError(f"{path}: damaged: its weights are not those that its description promises")
     return description, state
-
-
-def _heads(state: dict[str, Tensor]) -> list[Tensor]:
-    return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]

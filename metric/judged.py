@@ -10,7 +10,7 @@ from analysis.agreement import Estimate, Floats, agreeing_share, bootstrap_mean,
 from analysis.ceiling import ceilings
 from analysis.observers import observer_table
 from study.errors import InputError
-from study.folder import Study, Voters, count_votes
+from study.folder import Study, Voters, count_votes, whose
 from study.votes import describe_simulator
 
 INTERVALS = "95 % intervals resample source photographs"
@@ -100,8 +100,7 @@ def text(rows: list[Row]) -> str:
 
 def frame(rows: list[Row], judgments: pd.DataFrame) -> pd.DataFrame:
     """The table with columns metric, two_afc, low, high, triplets, note, voters (human, simulated or mixed)."""
-    kinds = judgments["simulated"].astype(bool)
-    voters = "mixed" if kinds.nunique() > 1 else "simulated" if kinds.all() else "human"
+    voters = whose(judgments)
     return pd.DataFrame(
         [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note, voters) for r in rows],
         columns=["metric", "two_afc", "low", "high", "triplets", "note", "voters"],

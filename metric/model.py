@@ -1,6 +1,6 @@
 """The metric: distances between images as weighted differences of a trunk's features (LPIPS)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,7 @@ class PerceptualMetric(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; compute a reference's once and keep them."""
-        check_size(images, self.backbone.layout.smallest)
-        return [normalise(features) for features in self.backbone(images)]
+        return unit_features(self.backbone, images)
 
     def distance(self, reference: Sequence[Tensor], distorted: Sequence[Tensor]) -> Tensor:
         """Distances `(N,)` of two results of `features`."""
@@ -47,6 +46,17 @@ class PerceptualMetric(nn.Module):
         for head, f0, f1 in zip(self.heads, reference, distorted, strict=True):
             total = total + ((f0 - f1) ** 2).mean(dim=(2, 3)) @ head.to(f1.dtype)
         return total
+
+
+def heads_of(state: Mapping[str, Tensor]) -> list[Tensor]:
+    """The heads in a metric's state dict (`heads.0`, `heads.1`, ...), in the order of the taps."""
+    return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]
+
+
+def unit_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
+    """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; UnavailableError where images are too small."""
+    check_size(images, backbone.layout.smallest)
+    return [normalise(features) for features in backbone(images)]
 
 
 def normalise(features: Tensor) -> Tensor:

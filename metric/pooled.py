@@ -9,6 +9,7 @@ sqrt(mean(x^2) / P), lets the trainer draw noise of the same two moments.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metric.backbones import Backbone
-from metric.model import check_size, normalise
+from metric.model import unit_features
 from metric.weights import fingerprint
 from study.errors import InputError
 from study.files import sha256, write_bytes
@@ -85,14 +86,11 @@ def pooled_differences(study: Study, pairs: pd.DataFrame, backbone: Backbone) ->
     with suppress(OSError, safetensors.SafetensorError, KeyError):  # absent or damaged: computed, and written again
         return safetensors.torch.load_file(path)["pooled"]
 
-    def features(images: Tensor) -> list[Tensor]:
-        check_size(images, backbone.layout.smallest)
-        return [normalise(maps) for maps in backbone(images)]
-
     def compare(reference: list[Tensor], distorted: Tensor) -> Tensor:
-        return pool(reference, features(distorted))
+        return pool(reference, unit_features(backbone, distorted))
 
-    pooled = over_references(study, pairs, features, compare, f"{backbone.name} features")
+    prepare = partial(unit_features, backbone)
+    pooled = over_references(study, pairs, prepare, compare, f"{backbone.name} features")
     write_bytes(path, safetensors.torch.save({"pooled": pooled}))
     return pooled
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from metric.fit import STATE, Fit
+from metric.model import heads_of
 from metric.weights import UNREADABLE, read_state
 from study.errors import InputError
 from study.files import replacing, sha256, write_bytes, write_text
@@ -90,8 +91,7 @@ def finish(folder: Path, fit: Fit, held_out: pd.DataFrame, scores: pd.DataFrame,
 
 def read_heads(folder: Path) -> list[torch.Tensor]:
     """The heads that were trained on all votes, one `(C_k,)` tensor a tap."""
-    state = read_state(folder / "heads.safetensors")
-    return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]
+    return heads_of(read_state(folder / "heads.safetensors"))
 
 
 def read_scores(folder: Path) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from metric.pooled import over_references, pairs_of
 from study import tables
 from study.errors import UnavailableError
 from study.files import write_text
-from study.folder import Study
+from study.folder import VOTERS, Study
 from study.records import Score
 
 BASELINES = ("psnr", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze")
@@ -28,9 +28,7 @@ def main(argv: list[str] | None = None) -> int | None:
         help=f"from {', '.join(MEASURES)}, or files that eyetune export wrote (default: those that can be computed here"
         f" of {', '.join(BASELINES)})",
     )
-    parser.add_argument(
-        "--voters", choices=("auto", "human", "simulated", "all"), default="auto", help="whose votes (%(default)s)"
-    )
+    parser.add_argument("--voters", choices=VOTERS, default="auto", help="whose votes (%(default)s)")
     parser.add_argument("--force", action="store_true", help="compute again what scores.parquet already has")
     options = parser.parse_args(argv)
 

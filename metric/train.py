@@ -28,7 +28,7 @@ from metric.score import baselines, by_triplet, score_study
 from metric.weights import fingerprint, load_backbone, load_lpips_heads
 from study.command import run
 from study.errors import InputError
-from study.folder import Study
+from study.folder import VOTERS, Study
 
 SAVES = 20  # checkpoints in a run
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("study", metavar="DIR", help="a study folder with votes")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--voters", choices=("auto", "human", "simulated", "all"), default="auto",
+        "--voters", choices=VOTERS, default="auto",
         help="whose votes; auto: the human ones where there are any, never mixed (%(default)s)",
     )  # fmt: skip
     data.add_argument("--folds", type=int, default=5, help="cross-validation folds, by source photograph (%(default)s)")

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from study.settings import read_settings
 from study.votes import read_judgments
 
 Voters = Literal["auto", "human", "simulated", "all"]
+VOTERS: tuple[Voters, ...] = get_args(Voters)
 
 
 class Study:
@@ -199,6 +200,12 @@ class Study:
                 f" eyetune distort {self.root}"
             )
         return data
+
+
+def whose(judgments: pd.DataFrame) -> str:
+    """human, simulated, or mixed."""
+    simulated = judgments["simulated"].astype(bool)
+    return "simulated" if simulated.all() else "mixed" if simulated.any() else "human"
 
 
 def count_votes(judgments: pd.DataFrame, triplets: pd.DataFrame, kind: str = "test") -> pd.DataFrame:

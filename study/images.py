@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from study.errors import InputError
+from study.files import sha256
 
 Pixels = NDArray[np.uint8]
 
@@ -19,6 +20,11 @@ def encode_png(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
+
+
+def fingerprint(pixels: Pixels) -> str:
+    """SHA-256 of an image's shape and pixels, whatever file they came from."""
+    return sha256(repr(pixels.shape).encode() + pixels.tobytes())
 
 
 def decode_rgb(path: Path, data: bytes | None = None) -> Pixels:

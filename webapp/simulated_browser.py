@@ -1,6 +1,5 @@
 """What a simulated observer uses in place of a browser: the page's HTTP interface and nothing else."""
 
-import hashlib
 import io
 import json
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -13,7 +12,7 @@ from PIL import Image
 
 from study.errors import InputError
 from study.folder import Study
-from study.images import Pixels
+from study.images import fingerprint
 from study.votes import now
 from webapp.observer_model import ObserverModel, Perception, choose
 
@@ -22,7 +21,7 @@ TIMEOUT = 60  # seconds for one answer of the server
 
 def recognition(study: Study) -> dict[str, str]:
     """What each image's pixels are known by, to the SHA-256 of its PNG file."""
-    return {_fingerprint(study.image(digest)): digest for digest in study.stimuli["sha256"].unique()}
+    return {fingerprint(study.image(digest)): digest for digest in study.stimuli["sha256"].unique()}
 
 
 class SimulatedBrowser:
@@ -83,7 +82,7 @@ class SimulatedBrowser:
         with Image.open(io.BytesIO(data)) as picture:
             pixels = np.array(picture)
         try:
-            return self.known[_fingerprint(pixels)]
+            return self.known[fingerprint(pixels)]
         except KeyError:
             raise InputError(f"{self.url}: shows an image that is not in the study; is it another study?") from None
 
@@ -108,7 +107,3 @@ class SimulatedBrowser:
         if status in (503, 507):
             raise InputError(f"{self.url}: the server cannot store votes (is its disk full?); those before are stored")
         return status, location, data
-
-
-def _fingerprint(pixels: Pixels) -> str:
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()

@@ -11,7 +11,7 @@ from study import tables
 from study.bapps import export_bapps
 from study.errors import InputError
 from study.files import replacing
-from study.folder import Study
+from study.folder import VOTERS, Study
 from study.records import Judgment
 from study.votes import disk_errors
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("--bapps", type=Path, metavar="FOLDER", help="write the voted triplets as ref/ p0/ p1/ judge/")
     parser.add_argument(
         "--voters",
-        choices=("auto", "human", "simulated", "all"),
+        choices=VOTERS,
         help="whose votes --out and --bapps get; auto: people's where there are any, else simulated ones (default: all"
         " for --out, rejected ones too; auto for --bapps)",
     )
