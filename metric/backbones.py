@@ -74,8 +74,22 @@ LAYOUTS = {
 _LAYERS = {"alex": _alexnet, "vgg": _vgg16, "squeeze": _squeezenet}
 
 
-class Backbone(nn.Module):
-    """A trunk whose state dict has torchvision's names (`features.0.weight`, ...). Weights are random until loaded."""
+class Trunk(nn.Module):
+    """What the metric asks of a trunk. Any module with these three attributes and this forward will do."""
+
+    name: str
+    channels: tuple[int, ...]
+    """Of each feature map."""
+    smallest: int
+    """Pixels of the shortest side below which a map is empty."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps `(N, C_k, H_k, W_k)`, one a tap, of images `(N, 3, H, W)` in [0, 1]."""
+        raise NotImplementedError
+
+
+class Backbone(Trunk):
+    """LPIPS's trunk, with torchvision's names in its state dict (`features.0.weight`, ...). Random until loaded."""
 
     shift: Tensor
     scale: Tensor
@@ -84,7 +98,7 @@ class Backbone(nn.Module):
         """`name`: alex, vgg or squeeze."""
         super().__init__()
         self.name = name
-        self.layout = LAYOUTS[name]
+        self.taps, self.channels, self.smallest = LAYOUTS[name].taps, LAYOUTS[name].channels, LAYOUTS[name].smallest
         self.features = nn.Sequential(*_LAYERS[name]())
         # LPIPS's scaling layer, given for images in [-1, 1].
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
@@ -97,6 +111,6 @@ class Backbone(nn.Module):
         maps = []
         for index, layer in enumerate(self.features):
             x = layer(x)
-            if index in self.layout.taps:
+            if index in self.taps:
                 maps.append(x)
         return maps

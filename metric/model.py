@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from metric.backbones import Backbone
+from metric.backbones import Trunk
 from study.errors import InputError, UnavailableError
 
 EPSILON = 1e-10  # inside the root: LPIPS has it outside, where the gradient at a zero feature is NaN
@@ -19,10 +19,10 @@ class PerceptualMetric(nn.Module):
     Zhang et al., CVPR 2018, equation 1.
     """
 
-    def __init__(self, backbone: Backbone, heads: Sequence[Tensor]) -> None:
+    def __init__(self, backbone: Trunk, heads: Sequence[Tensor]) -> None:
         """`heads`: one `(C_k,)` tensor of weights >= 0 a tap. Raises ValueError where they do not fit the trunk."""
         super().__init__()
-        if [tuple(head.shape) for head in heads] != [(channels,) for channels in backbone.layout.channels]:
+        if [tuple(head.shape) for head in heads] != [(channels,) for channels in backbone.channels]:
             raise ValueError(f"heads of {[tuple(h.shape) for h in heads]} do not fit {backbone.name}")
         self.backbone = backbone
         self.heads = nn.ParameterList([nn.Parameter(head.detach().clone().float()) for head in heads])
@@ -33,7 +33,7 @@ class PerceptualMetric(nn.Module):
         Differentiable in both images, with finite gradients also where they are identical. `distorted` may leave [0, 1]
         a little, as a decoder's output does. Raises InputError for other shapes or ranges.
         """
-        check_images(reference, distorted, self.backbone.layout.smallest)
+        check_images(reference, distorted, self.backbone.smallest)
         return self.distance(self.features(reference), self.features(distorted))
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -53,9 +53,9 @@ def heads_of(state: Mapping[str, Tensor]) -> list[Tensor]:
     return [state[f"heads.{k}"] for k in range(sum(key.startswith("heads.") for key in state))]
 
 
-def unit_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
+def unit_features(backbone: Trunk, images: Tensor) -> list[Tensor]:
     """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; UnavailableError where images are too small."""
-    check_size(images, backbone.layout.smallest)
+    check_size(images, backbone.smallest)
     return [normalise(features) for features in backbone(images)]
 
 
