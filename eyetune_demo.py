@@ -75,9 +75,9 @@ def main(argv: list[str] | None = None) -> int | None:
     from metric import runs
 
     study = Study(root)
-    if not runs.newest_run(study):
+    if not runs.newest_run(study.runs_folder):
         _verb("train", root, *VOTERS)
-    run = runs.newest_run(study)
+    run = runs.newest_run(study.runs_folder)
     assert run
     if not list((run / "export").glob("*.md")):  # the card is written last
         _verb("export", root)
@@ -122,18 +122,19 @@ def _photographs(folder: Path) -> Path:
 def _third_opinion(root: Path, run: Path) -> None:
     import pandas as pd
 
+    from metric.data import images_of
     from metric.judged import rank_correlation
-    from metric.score import score_study
+    from metric.score import score
     from study.folder import Study
 
-    study = Study(root)
-    judge = score_study(study, JUDGE)[1]
+    data = images_of(Study(root))
+    judge = score(data, JUDGE)[1]
     held_out = pd.read_parquet(run / "held_out.parquet").set_index("triplet")
-    before = score_study(study, "lpips-alex")[1].reindex(held_out.index)
+    before = score(data, "lpips-alex")[1].reindex(held_out.index)
     print(f"Spearman's correlation with {JUDGE} over the stimuli of the voted triplets:")
     print(f"  trained (held out)  {rank_correlation(held_out, judge):.3f}")
     print(f"  lpips-alex          {rank_correlation(before, judge):.3f}   (where the training started)")
-    print(f"  {SIMULATOR:<18}  {rank_correlation(score_study(study, SIMULATOR)[1].reindex(held_out.index), judge):.3f}")
+    print(f"  {SIMULATOR:<18}  {rank_correlation(score(data, SIMULATOR)[1].reindex(held_out.index), judge):.3f}")
 
 
 def _stage(title: str) -> None:

@@ -13,7 +13,6 @@ from metric.model import PerceptualMetric
 from metric.weights import fingerprint, load_backbone
 from study.errors import InputError
 from study.files import write_bytes, write_text
-from study.folder import Study
 
 CARD = """# {name}
 
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> int | None:
     metric = PerceptualMetric(backbone, runs.read_heads(run_folder))
 
     out = options.out or run_folder / "export"
-    name = f"{Study(run_folder.parent.parent).settings.name}-{run_folder.name}".replace("/", "_").replace(" ", "-")
+    name = f"{settings['data']}-{run_folder.name}".replace("/", "_").replace(" ", "-")
     path, lpips_path, card_path = (out / f"{name}{end}" for end in (".safetensors", "-lpips.pth", ".md"))
     if card_path.exists() and not options.force:  # written last: without it the export is unfinished
         raise InputError(f"{card_path} is there already; replace this export with --force")
@@ -105,8 +104,10 @@ def _run_folder(folder: Path) -> Path:
         if not runs.is_finished(folder):
             raise InputError(f"{folder}: the run is not finished; run its eyetune train again to go on with it")
         return folder
-    newest = runs.newest_run(Study(folder))
+    newest = runs.newest_run(folder / "runs")
     if newest is None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
         raise InputError(f"{folder} has no finished run; train one with: eyetune train {folder}")
     return newest
 

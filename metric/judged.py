@@ -8,10 +8,7 @@ import pandas as pd
 
 from analysis.agreement import Estimate, Floats, agreeing_share, bootstrap_mean, paired_difference
 from analysis.ceiling import ceilings
-from analysis.observers import observer_table
-from study.errors import InputError
-from study.folder import Study, Voters, count_votes, whose
-from study.votes import describe_simulator
+from metric.data import Data
 
 INTERVALS = "95 % intervals resample source photographs"
 
@@ -25,42 +22,13 @@ class Row:
     note: str = ""
 
 
-def attentive_judgments(study: Study, voters: Voters) -> tuple[pd.DataFrame, str]:
-    """`Study.judgments` without the observers whom `analysis.observers` excludes (failed sentinels, one side only)."""
-    judgments, whose = study.judgments(voters)
-    observers = observer_table(judgments, study.triplets)
-    excluded = observers["observer"][observers["excluded"]]
-    if len(excluded):
-        judgments = judgments[~judgments["observer"].isin(excluded)].reset_index(drop=True)
-        whose += f"; {len(excluded):,} inattentive observers left out (eyetune analyze tells which)"
-    return judgments, whose
+def table(data: Data, distances: Mapping[str, pd.DataFrame], notes: Mapping[str, str] = {}) -> list[Row]:
+    """A row for each metric in `distances` (columns distance_a, distance_b, indexed by comparison), then the ceilings.
 
-
-def voted_triplets(study: Study, judgments: pd.DataFrame) -> pd.DataFrame:
-    """`count_votes` of the test triplets, with the source photograph of each in the column `source`."""
-    table = count_votes(judgments, study.triplets)
-    if table.empty:
-        raise InputError(
-            f"{study.root}: none of the votes is an attentive observer's answer to a test triplet;"
-            f" see eyetune analyze {study.root}"
-        )
-    table["source"] = study.stimuli.set_index("id")["source"].reindex(table["reference"]).to_numpy()
-    return table
-
-
-def simulators(judgments: pd.DataFrame) -> set[str]:
-    """The metrics from which simulated observers among `judgments` voted."""
-    return {describe_simulator(model).get("metric", "unknown") for model in judgments["simulator"].dropna().unique()}
-
-
-def table(
-    judgments: pd.DataFrame, voted: pd.DataFrame, distances: Mapping[str, pd.DataFrame], notes: Mapping[str, str] = {}
-) -> list[Row]:
-    """A row for each metric in `distances` (columns distance_a, distance_b, indexed by triplet), then the ceilings.
-
-    `voted` is `voted_triplets`. Where all votes are simulated by one metric, its row is marked: it is their ceiling.
+    Where all votes are simulated by one metric, its row is marked: it is their ceiling.
     """
-    ceiling = simulators(judgments) if judgments["simulated"].all() else set()
+    voted = data.comparisons
+    ceiling = data.simulators if data.voters == "simulated" else set()
     rows = []
     for name, scores in distances.items():
         note = notes.get(name, "")
@@ -77,8 +45,9 @@ def table(
     return rows
 
 
-def difference(voted: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
+def difference(data: Data, first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
     """How much more often votes agree with the first metric than with the second, on the same triplets (2AFC)."""
+    voted = data.comparisons
     return paired_difference(_agreeing(voted, first), _agreeing(voted, second), voted["source"])
 
 
@@ -98,11 +67,10 @@ def text(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def frame(rows: list[Row], judgments: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns metric, two_afc, low, high, triplets, note, voters (human, simulated or mixed)."""
-    voters = whose(judgments)
+def frame(rows: list[Row], data: Data) -> pd.DataFrame:
+    """The table with columns metric, two_afc, low, high, triplets, note, voters (`Data.voters`)."""
     return pd.DataFrame(
-        [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note, voters) for r in rows],
+        [(r.name, r.score.value, r.score.low, r.score.high, r.score.n, r.note, data.voters) for r in rows],
         columns=["metric", "two_afc", "low", "high", "triplets", "note", "voters"],
     )
 

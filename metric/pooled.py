@@ -7,82 +7,31 @@ terms with expectation mean(x) and variance p / (1 - p) * mean(x^2) / P, so the 
 sqrt(mean(x^2) / P), lets the trainer draw noise of the same two moments.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from metric.backbones import Backbone
+from metric.backbones import Trunk
+from metric.data import Data
 from metric.model import unit_features
+from metric.pairs import over_references
 from metric.weights import fingerprint
-from study.errors import InputError
 from study.files import sha256, write_bytes
-from study.folder import Study
-
-BATCH_PIXELS = 8 * 256 * 256  # images in flight: enough to keep two cores busy, about 100 MB of vgg features
 
 
-def load_images(study: Study, digests: list[str]) -> Tensor:
-    """Images `(N, 3, H, W)` in [0, 1]."""
-    pixels = np.stack([study.image(digest) for digest in digests])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-
-
-def pairs_of(study: Study, triplets: pd.DataFrame) -> pd.DataFrame:
-    """The distinct (reference, distorted) pairs of triplets, as SHA-256 digests, those of one reference together."""
-    stimuli = study.stimuli.set_index("id")
-    for side in ("a", "b"):
-        sizes = [stimuli.loc[triplets[name], ["width", "height"]].to_numpy() for name in ("reference", side)]
-        wrong = (sizes[0] != sizes[1]).any(axis=1)
-        if wrong.any():
-            raise InputError(f"triplet {triplets['id'][wrong].iloc[0]}: {side} and its reference differ in size")
-    digests = stimuli["sha256"]
-    sides = [
-        pd.DataFrame({"reference": digests[triplets["reference"]].array, "distorted": digests[triplets[side]].array})
-        for side in ("a", "b")
-    ]
-    return pd.concat(sides).drop_duplicates().sort_values(["reference", "distorted"]).reset_index(drop=True)
-
-
-def over_references(
-    study: Study,
-    pairs: pd.DataFrame,
-    prepare: Callable[[Tensor], Any],
-    compare: Callable[[Any, Tensor], Tensor],
-    title: str,
-) -> Tensor:
-    """`compare(prepare(reference), distorted)` of every pair, in the order of `pairs`, concatenated over pairs.
-
-    `prepare` gets a reference `(1, 3, H, W)` once; `compare` gets its distorted versions `(N, 3, H, W)` together.
-    """
-    results = []
-    with torch.inference_mode(), tqdm(total=len(pairs), desc=title, unit="pair") as progress:
-        for digest, group in pairs.groupby("reference", sort=False):
-            reference = load_images(study, [str(digest)])
-            prepared = prepare(reference)
-            size = max(1, BATCH_PIXELS // (reference.shape[2] * reference.shape[3]))
-            for start in range(0, len(group), size):
-                distorted = load_images(study, list(group["distorted"].iloc[start : start + size]))
-                results.append(compare(prepared, distorted))
-                progress.update(len(distorted))
-    return torch.cat(results)
-
-
-def pooled_differences(study: Study, pairs: pd.DataFrame, backbone: Backbone) -> Tensor:
+def pooled_differences(data: Data, pairs: pd.DataFrame, backbone: Trunk) -> Tensor:
     """`(len(pairs), 2, C)`: the means of the squared feature differences and their dropout scale, all taps in a row.
 
     Kept in `runs/cache/`, keyed on the trunk's weights and the images, and read from there the next time.
     """
-    key = sha256(f"{fingerprint(backbone.state_dict())} {pairs.to_csv(index=False)}".encode())[:32]
-    path = study.runs_folder / "cache" / f"pooled-{backbone.name}-{key}.safetensors"
+    images = pairs[["reference", "distorted"]].map(data.identity).to_csv(index=False)
+    key = sha256(f"{fingerprint(backbone.state_dict())} {images}".encode())[:32]
+    path = data.folder / "runs" / "cache" / f"pooled-{backbone.name}-{key}.safetensors"
     with suppress(OSError, safetensors.SafetensorError, KeyError):  # absent or damaged: computed, and written again
         return safetensors.torch.load_file(path)["pooled"]
 
@@ -90,7 +39,7 @@ def pooled_differences(study: Study, pairs: pd.DataFrame, backbone: Backbone) ->
         return pool(reference, unit_features(backbone, distorted))
 
     prepare = partial(unit_features, backbone)
-    pooled = over_references(study, pairs, prepare, compare, f"{backbone.name} features")
+    pooled = over_references(data, pairs, prepare, compare, f"{backbone.name} features")
     write_bytes(path, safetensors.torch.save({"pooled": pooled}))
     return pooled
 

@@ -17,28 +17,27 @@ from metric.model import heads_of
 from metric.weights import UNREADABLE, read_state
 from study.errors import InputError
 from study.files import replacing, sha256, write_bytes, write_text
-from study.folder import Study
 from study.versions import version
 
 PACKAGES = ("eyetune", "torch", "numpy", "pandas", "lpips", "piq")
 
 
-def open_run(study: Study, settings: dict[str, Any]) -> tuple[Path, bool]:
+def open_run(runs_folder: Path, settings: dict[str, Any]) -> tuple[Path, bool]:
     """A new run's folder, or the newest where that is unfinished and of the same settings; and whether it is that."""
-    newest = newest_run(study, finished=False)
+    newest = newest_run(runs_folder, finished=False)
     if newest and not is_finished(newest) and read_settings(newest)["settings"] == settings:
         return newest, True
-    number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(study)), default=0)
-    folder = study.runs_folder / f"{number:03d}-{settings['backbone']}"
+    number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(runs_folder)), default=0)
+    folder = runs_folder / f"{number:03d}-{settings['backbone']}"
     versions = {name: version(name) for name in PACKAGES}
     record = {"settings": settings, "versions": versions, "commit": _commit()}
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return folder, False
 
 
-def newest_run(study: Study, finished: bool = True) -> Path | None:
+def newest_run(runs_folder: Path, finished: bool = True) -> Path | None:
     """The run with the highest number, finished or any."""
-    folders = [path for path in _run_folders(study) if is_finished(path) or not finished]
+    folders = [path for path in _run_folders(runs_folder) if is_finished(path) or not finished]
     return max(folders, default=None, key=lambda path: int(path.name.split("-")[0]))
 
 
@@ -114,8 +113,8 @@ def digest(table: pd.DataFrame) -> str:
     return sha256(table.to_csv(index=False).encode())
 
 
-def _run_folders(study: Study) -> list[Path]:
-    return [path.parent for path in study.runs_folder.glob("*/run.json") if re.match(r"\d+-", path.parent.name)]
+def _run_folders(runs_folder: Path) -> list[Path]:
+    return [path.parent for path in runs_folder.glob("*/run.json") if re.match(r"\d+-", path.parent.name)]
 
 
 def _commit() -> str | None:

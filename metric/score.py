@@ -6,14 +6,16 @@ from pathlib import Path
 import pandas as pd
 
 from metric import exported, judged, runs
+from metric.data import Data, from_study, images_of
 from metric.measures import MEASURES, Measure, measure
-from metric.pooled import over_references, pairs_of
+from metric.pairs import over_references, pairs_of, rows_of
 from study import tables
 from study.errors import UnavailableError
 from study.files import write_text
-from study.folder import VOTERS, Study
+from study.folder import VOTERS, Study, read_scores
 from study.records import Score
 
+SCORES = "scores.parquet"
 BASELINES = ("psnr", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze")
 
 
@@ -33,77 +35,76 @@ def main(argv: list[str] | None = None) -> int | None:
     options = parser.parse_args(argv)
 
     study = Study(options.study)
+    data = from_study(study, options.voters) if study.has_votes() else images_of(study)
     if options.metrics:
-        scores = {name: score for name in options.metrics for name, score in [score_study(study, name, options.force)]}
+        scores = dict(score(data, name, options.force) for name in options.metrics)
     else:
-        scores, missing = baselines(study)
+        scores, missing = baselines(data)
         for name, reason in missing.items():
             print(f"{name}: not computed: {reason}")
-    print(f"{study.scores_path}: {', '.join(scores)} of {len(study.triplets):,} triplets")
-    if not study.has_votes():
+    print(f"{data.folder / SCORES}: {', '.join(scores)} of {len(to_score(data)):,} comparisons")
+    if data.comparisons.empty:
         print("no votes yet, so nothing says which metric is right")
         return 0
-    judgments, whose = judged.attentive_judgments(study, options.voters)
-    voted = judged.voted_triplets(study, judgments)
-    rows = judged.table(judgments, voted, scores, _trained_here(study, options.metrics or []))
-    print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs; {judged.INTERVALS}")
+    rows = judged.table(data, scores, _trained_here(data, options.metrics or []))
+    photographs = data.comparisons["source"].nunique()
+    print(f"{data.whose}; {len(data.comparisons):,} comparisons of {photographs} photographs; {judged.INTERVALS}")
     print(judged.text(rows))
-    path = study.report_folder / "metrics.csv"
-    write_text(path, judged.frame(rows, judgments).to_csv(index=False))
+    path = data.folder / "report" / "metrics.csv"
+    write_text(path, judged.frame(rows, data).to_csv(index=False))
     print(f"the same table: {path}")
     return 0
 
 
-def _trained_here(study: Study, names: list[str]) -> dict[str, str]:
-    """A note for each exported metric that learned from this very study."""
-    digest = runs.digest(study.triplets)
+def _trained_here(data: Data, names: list[str]) -> dict[str, str]:
+    """A note for each exported metric that learned from these very comparisons."""
+    digest = runs.digest(to_score(data))
     paths = [Path(name) for name in names if name.endswith(".safetensors")]
     cards = {exported.name_of(path): exported.describe(path)["card"] for path in paths}
-    note = "trained on votes of this very study: NOT held out"
-    return {name: note for name, card in cards.items() if card["settings"]["triplets_sha256"] == digest}
+    note = "trained on these very comparisons: NOT held out"
+    return {name: note for name, card in cards.items() if card["settings"]["comparisons_sha256"] == digest}
 
 
-def score_study(study: Study, name: str, again: bool = False) -> tuple[str, pd.DataFrame]:
-    """The metric's name in tables, and its distances (columns distance_a, distance_b) indexed by triplet.
+def to_score(data: Data) -> pd.DataFrame:
+    """id, reference, a, b of the comparisons that metrics give distances for."""
+    return data.comparisons[["id", "reference", "a", "b"]] if data.to_score is None else data.to_score
 
-    Read from scores.parquet where every triplet is there, else computed and stored. Raises InputError.
+
+def score(data: Data, name: str, again: bool = False) -> tuple[str, pd.DataFrame]:
+    """The metric's name in tables, and its distances (columns distance_a, distance_b) indexed by comparison.
+
+    Read from scores.parquet where every comparison is there, else computed and stored. Raises InputError.
     """
-    known = study.scores()
+    if name in data.distances:
+        return name, data.distances[name]
+    path = data.folder / SCORES
+    known = read_scores(path)
     found = measure(name) if name not in MEASURES and name not in set(known["metric"]) else None
     title = found.name if found else name
     mine = known[known["metric"] == title].set_index("triplet")
-    if again or not set(study.triplets["id"]) <= set(mine.index):
-        mine = _compute(study, found or measure(name))
+    if again or not set(to_score(data)["id"]) <= set(mine.index):
+        mine = _compute(data, found or measure(name))
         others = known[known["metric"] != title]
         stored = mine.reset_index().assign(metric=title)
         merged = pd.concat([others, stored], ignore_index=True) if len(others) else stored
-        tables.write(merged[["triplet", "metric", "distance_a", "distance_b"]], study.scores_path, Score)
+        tables.write(merged[["triplet", "metric", "distance_a", "distance_b"]], path, Score)
     return title, mine[["distance_a", "distance_b"]]
 
 
-def baselines(study: Study) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+def baselines(data: Data) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """The distances of each of BASELINES that can be had here, and of the others why they cannot."""
     scores, missing = {}, {}
     for name in BASELINES:
         try:
-            scores[name] = score_study(study, name)[1]
+            scores[name] = score(data, name)[1]
         except UnavailableError as error:
             missing[name] = str(error)
     return scores, missing
 
 
-def _compute(study: Study, found: Measure) -> pd.DataFrame:
-    pairs = pairs_of(study, study.triplets)
-    distances = over_references(study, pairs, found.prepare, found.compare, found.name)
-    return by_triplet(study, study.triplets, pairs.assign(distance=distances.double().numpy()))
-
-
-def by_triplet(study: Study, triplets: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Distances indexed by triplet, of distances by pair."""
-    digests = study.stimuli.set_index("id")["sha256"]
-    distance = pairs.set_index(["reference", "distorted"])["distance"]
-    columns = {"triplet": triplets["id"].to_numpy()}
-    for side in ("a", "b"):
-        keys = pd.MultiIndex.from_arrays([digests[triplets["reference"]], digests[triplets[side]]])
-        columns[f"distance_{side}"] = distance.reindex(keys).to_numpy()
-    return pd.DataFrame(columns).set_index("triplet")
+def _compute(data: Data, found: Measure) -> pd.DataFrame:
+    comparisons = to_score(data)
+    pairs = pairs_of(comparisons)
+    distances = over_references(data, pairs, found.prepare, found.compare, found.name).double().numpy()
+    columns = {f"distance_{side}": distances[rows_of(pairs, comparisons, side)] for side in ("a", "b")}
+    return pd.DataFrame({"triplet": comparisons["id"].to_numpy(), **columns}).set_index("triplet")

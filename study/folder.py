@@ -159,12 +159,7 @@ class Study:
 
     def scores(self) -> pd.DataFrame:
         """What metrics say of each triplet, as `records.Score`; empty where nothing was scored yet."""
-        if not self.scores_path.exists():
-            return tables.frame([], Score)
-        table = tables.read(self.scores_path, Score)
-        if table.duplicated(["triplet", "metric"]).any():
-            raise InputError(f"{self.scores_path}: a triplet is scored twice by the same metric")
-        return table
+        return read_scores(self.scores_path)
 
     def image_path(self, digest: str) -> Path:
         """Where the image with this SHA-256 is."""
@@ -200,6 +195,16 @@ class Study:
                 f" eyetune distort {self.root}"
             )
         return data
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """The table `scores.parquet`, as `records.Score`; empty where it is not there yet."""
+    if not path.exists():
+        return tables.frame([], Score)
+    table = tables.read(path, Score)
+    if table.duplicated(["triplet", "metric"]).any():
+        raise InputError(f"{path}: a triplet is scored twice by the same metric")
+    return table
 
 
 def whose(judgments: pd.DataFrame) -> str:

@@ -11,10 +11,12 @@ import safetensors.torch
 import torch
 
 from metric import judged, weights
+from metric.data import from_study, images_of, keyed
 from metric.export import main as export
 from metric.exported import describe, load
 from metric.measures import lpips
-from metric.pooled import pairs_of, pooled_differences
+from metric.pairs import pairs_of
+from metric.pooled import pooled_differences
 from metric.score import main as score
 from metric.train import main as train
 from metric.weights import load_backbone, load_lpips_heads
@@ -64,7 +66,7 @@ def test_main_trains_scores_and_exports(make_study, capsys):
     study = voted(make_study(photographs=4))
     assert train([str(study.root), *FEW]) == 0
     printed = capsys.readouterr().out
-    assert "84 human votes; 28 test triplets of 4 photographs" in printed
+    assert "84 human votes; 28 comparisons of 4 photographs" in printed
     assert "trained (held out)" in printed
     assert "ms-ssim: not computed: images of 64 x 64 pixels are too small" in printed
     run = study.runs_folder / "001-alex"
@@ -134,11 +136,11 @@ def test_an_interrupted_run_goes_on_to_the_same_heads(make_study, monkeypatch):
 def test_cached_features_are_used_and_right(make_study):
     study = make_study()
     backbone = load_backbone("alex")
-    pairs = pairs_of(study, study.triplets)
-    first = pooled_differences(study, pairs, backbone)
+    pairs = pairs_of(keyed(study))
+    first = pooled_differences(images_of(study), pairs, backbone)
     (cache,) = (study.runs_folder / "cache").glob("*.safetensors")
     stamp = cache.stat().st_mtime_ns
-    assert torch.equal(pooled_differences(study, pairs, backbone), first)
+    assert torch.equal(pooled_differences(images_of(study), pairs, backbone), first)
     assert cache.stat().st_mtime_ns == stamp
     row = pairs.iloc[3]
     x, y = (torch.tensor(study.image(row[k])).permute(2, 0, 1)[None] / 255 for k in ("reference", "distorted"))
@@ -185,15 +187,12 @@ def test_inattentive_observers_are_left_out(make_study, capsys):
 def test_two_afc_table_by_hand(make_study):
     """Votes choose the higher rate two times in three; a metric that agrees scores 2/3, its opposite 1/3, a tie 1/2."""
     study = voted(make_study())
-    judgments, _ = study.judgments()
-    voted_table = judged.voted_triplets(study, judgments)
-    rate = study.stimuli.set_index("id")["bits_per_pixel"]
-    rates = voted_table["comparison"] == "rates"
-    voted_table = voted_table[rates]
+    data = from_study(study)
+    data.comparisons = data.comparisons[data.comparisons["part"] == "rates"]
     right = pd.DataFrame(
-        {f"distance_{s}": -rate[voted_table[s]].to_numpy() for s in "ab"}, index=voted_table["id"].to_numpy()
+        {f"distance_{s}": -data.comparisons[f"rate_{s}"].to_numpy() for s in "ab"}, index=data.comparisons["id"]
     )
-    rows = judged.table(judgments, voted_table, {"right": right, "wrong": -right, "tie": right * 0})
+    rows = judged.table(data, {"right": right, "wrong": -right, "tie": right * 0})
     values = {row.name: row.score.value for row in rows}
     assert values["right"] == pytest.approx(2 / 3)
     assert values["wrong"] == pytest.approx(1 / 3)
@@ -342,11 +341,11 @@ def test_a_damaged_checkpoint_is_named(make_study, content):
 
 def test_damaged_cached_features_are_computed_again(make_study):
     study = make_study()
-    pairs = pairs_of(study, study.triplets)
-    first = pooled_differences(study, pairs, load_backbone("alex"))
+    pairs = pairs_of(keyed(study))
+    first = pooled_differences(images_of(study), pairs, load_backbone("alex"))
     (cache,) = (study.runs_folder / "cache").glob("*.safetensors")
     cache.write_bytes(cache.read_bytes()[:-9])
-    assert torch.equal(pooled_differences(study, pairs, load_backbone("alex")), first)
+    assert torch.equal(pooled_differences(images_of(study), pairs, load_backbone("alex")), first)
 
 
 def test_scores_can_be_had_before_the_first_vote(make_study, capsys):
