@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metric.backbones import LAYOUTS
 from metric.exported import load, name_of
+from metric.measures.dists import dists
 from metric.model import PerceptualMetric, check_images
 from metric.torchvision_import import import_torchvision
 from metric.weights import load_backbone, load_lpips_heads
@@ -67,6 +68,15 @@ def _psnr() -> Measure:
     return _images("psnr", lambda x, y: 10 * ((x - y) ** 2).mean(dim=(1, 2, 3)).clamp(min=1e-10).log10())
 
 
+def _ssim() -> Measure:
+    """1 - SSIM (Wang et al. 2004) as in piq: an 11 x 11 Gaussian window, RGB. Sides of at least 11 pixels.
+
+    As its authors advise, larger images are first averaged down to about 256 pixels on the short side.
+    """
+    piq = _piq()
+    return _images("ssim", lambda x, y: 1 - piq.ssim(x, y, data_range=1.0, reduction="none"), 11)
+
+
 def _ms_ssim() -> Measure:
     """1 - MS-SSIM (Wang et al. 2003) as in piq: 5 scales, an 11 x 11 window, RGB. Sides of at least 161 pixels."""
     piq = _piq()
@@ -79,6 +89,14 @@ def _haarpsi() -> Measure:
     return _images("haarpsi", lambda x, y: 1 - piq.haarpsi(x, y, data_range=1.0, reduction="none"), 16)
 
 
+def _dists() -> Measure:
+    """DISTS (Ding et al. 2020), our own module on VGG16; equal to the authors' package to 1e-4."""
+    network = dists()
+    return Measure(
+        "dists", network.maps, lambda reference, distorted: network.distance(reference, network.maps(distorted))
+    )
+
+
 def _piq() -> Any:
     import_torchvision()
     import piq
@@ -88,7 +106,9 @@ def _piq() -> Any:
 
 MEASURES: dict[str, Callable[[], Measure]] = {
     "psnr": _psnr,
+    "ssim": _ssim,
     "ms-ssim": _ms_ssim,
     "haarpsi": _haarpsi,
+    "dists": _dists,
     **{f"lpips-{name}": (lambda name=name: _features(f"lpips-{name}", lpips(name))) for name in LAYOUTS},  # type: ignore[misc]
 }
