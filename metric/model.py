@@ -1,6 +1,7 @@
 """The metric: distances between images as weighted differences of a trunk's features (LPIPS)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ class PerceptualMetric(nn.Module):
 
     Zhang et al., CVPR 2018, equation 1.
     """
+
+    calibration: dict[str, Any] | None = None
+    """Plain values that turn distances into probabilities and JND; None where the metric was not calibrated."""
 
     def __init__(self, backbone: Trunk, heads: Sequence[Tensor]) -> None:
         """`heads`: one `(C_k,)` tensor of weights >= 0 a tap. Raises ValueError where they do not fit the trunk."""
