@@ -98,6 +98,8 @@ def authors_dists(monkeypatch):
 def test_dists_equals_its_authors_network(monkeypatch):
     """Values, and gradients to the distorted image to the same share of the largest, also at odd sizes."""
     peer, ours = authors_dists(monkeypatch).double(), dists().double()  # in float32 their covariances lose digits
+    # Neither 0.485 nor -0.030 is a float32 number; one rounding for both, so that no ReLU turns.
+    peer.mean, peer.std = (1 + ours.backbone.shift) / 2, ours.backbone.scale / 2
     for height, width in ((64, 64), (97, 61)):
         x, y = (tensor(picture)[:, :, :height, :width].double() for picture in pictures())
         gradients, values = [], []
@@ -108,7 +110,7 @@ def test_dists_equals_its_authors_network(monkeypatch):
             values.append(value.item())
             gradients.append(image.grad)
         assert values[0] == pytest.approx(values[1], abs=1e-7)
-        assert (gradients[0] - gradients[1]).abs().max() < 1e-4 * gradients[1].abs().max()
+        assert (gradients[0] - gradients[1]).abs().max() < 1e-6 * gradients[1].abs().max()
 
 
 def test_dists_known_answer_of_the_example_images():
