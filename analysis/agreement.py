@@ -42,23 +42,43 @@ def two_afc(prefer_b: ArrayLike, votes: ArrayLike, distance_a: ArrayLike, distan
     return float(agreeing_share(prefer_b, votes, distance_a, distance_b).mean())
 
 
-def bootstrap_mean(values: ArrayLike, groups: ArrayLike, seed: int = 1, replicates: int = 2000) -> Estimate:
+def majority_agreement(prefer_b: ArrayLike, votes: ArrayLike, distance_a: ArrayLike, distance_b: ArrayLike) -> Floats:
+    """`(T,)` 1 where the metric chooses what most votes chose, 0 where not, 1/2 where its distances are equal.
+
+    NaN where the votes are tied: there is no majority to agree with, and `bootstrap_mean` leaves NaN out. The mean is
+    the accuracy against the majority's label; unlike `two_afc`, it counts a 3 to 2 triplet as much as a 5 to 0 one.
+    """
+    share = agreeing_share(prefer_b, votes, distance_a, distance_b)
+    tied = 2 * np.asarray(prefer_b, dtype=float) == np.asarray(votes, dtype=float)
+    undecided = np.asarray(distance_a, dtype=float) == np.asarray(distance_b, dtype=float)
+    return np.where(tied, np.nan, np.where(undecided, 0.5, share > 0.5))
+
+
+def bootstrap_mean(
+    values: ArrayLike, groups: ArrayLike, seed: int = 1, replicates: int = 2000, weights: ArrayLike | None = None
+) -> Estimate:
     """The mean of `values` `(T,)` with a percentile interval that resamples whole `groups` `(T,)`.
 
     Triplets of one photograph are alike, so photographs are resampled, not triplets (Davison and Hinkley 1997, section
-    3.8). NaN values are left out; with fewer than two groups the interval is NaN.
+    3.8). NaN values are left out; with fewer than two groups the interval is NaN. `weights` `(T,)` > 0, such as
+    votes, make it a weighted mean, whose weights are resampled with the values.
     """
     numbers, labels = np.asarray(values, dtype=float), np.asarray(groups)
     if numbers.shape != labels.shape or numbers.ndim != 1:
         raise InputError(f"values of shape {numbers.shape} with groups of shape {labels.shape}; expected (T,) and (T,)")
+    heavy = np.ones(numbers.shape) if weights is None else np.asarray(weights, dtype=float)
+    if heavy.shape != numbers.shape or not (heavy > 0).all():
+        raise InputError(
+            f"weights of shape {heavy.shape} for values of shape {numbers.shape}; expected as many, all > 0"
+        )
     there = ~np.isnan(numbers)
-    numbers = numbers[there]
+    numbers, heavy = numbers[there], heavy[there]
     if not numbers.size:
         return Estimate(np.nan, np.nan, np.nan, 0)
     _, members = np.unique(labels[there], return_inverse=True)
-    sizes = np.bincount(members)
-    sums = np.bincount(members, weights=numbers)
-    mean = float(numbers.mean())
+    sizes = np.bincount(members, weights=heavy)
+    sums = np.bincount(members, weights=heavy * numbers)
+    mean = float(np.average(numbers, weights=heavy))
     if len(sizes) < 2:
         return Estimate(mean, np.nan, np.nan, numbers.size)
     random = np.random.default_rng(seed)
@@ -72,13 +92,14 @@ def bootstrap_mean(values: ArrayLike, groups: ArrayLike, seed: int = 1, replicat
 
 
 def paired_difference(
-    first: ArrayLike, second: ArrayLike, groups: ArrayLike, seed: int = 1, replicates: int = 2000
-) -> Estimate:
+    first: ArrayLike, second: ArrayLike, groups: ArrayLike, seed: int = 1, replicates: int = 2000,
+    weights: ArrayLike | None = None,
+) -> Estimate:  # fmt: skip
     """The mean of `first - second` on the same triplets, with the interval of `bootstrap_mean`."""
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if one.shape != two.shape:
         raise InputError(f"a paired difference needs the same triplets twice; got shapes {one.shape} and {two.shape}")
-    return bootstrap_mean(one - two, groups, seed, replicates)
+    return bootstrap_mean(one - two, groups, seed, replicates, weights)
 
 
 def percentile_interval(replicates: Floats) -> tuple[Any, Any]:
