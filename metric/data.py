@@ -57,6 +57,9 @@ class Data:
     """id, reference, a, b of every comparison that `eyetune score` is to give distances for; None: `comparisons`."""
     distances: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Metrics whose distances came with the data: columns distance_a, distance_b, indexed by comparison."""
+    pair_distances: dict[str, pd.Series] = field(default_factory=dict)
+    """The same for the pairs of `same_different`, `ratings` and `ladders`, indexed by (reference, distorted). A metric
+    may be known for one of the tables only."""
     simulators: frozenset[str] = frozenset()
     """The metrics from which simulated observers voted."""
     where: Callable[[str], str] = str

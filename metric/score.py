@@ -1,4 +1,4 @@
-"""`eyetune score DIR`: what metrics say of each triplet, and how often the votes agree with them."""
+"""`eyetune score DATA`: what metrics say of each triplet, and how often the votes agree with them."""
 
 import argparse
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from metric import exported, judged, runs
-from metric.data import Data, from_study, images_of
+from metric.data import Data
+from metric.data_open import add_options, open_from
 from metric.measures import MEASURES, Measure, measure
 from metric.pairs import over_references, pairs_of, rows_of
 from study import tables
 from study.errors import UnavailableError
 from study.files import write_text
-from study.folder import VOTERS, Study, read_scores
+from study.folder import read_scores
 from study.records import Score
 
 SCORES = "scores.parquet"
@@ -20,9 +21,9 @@ BASELINES = ("psnr", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze")
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Score the study's triplets."""
+    """Score the data's comparisons."""
     parser = argparse.ArgumentParser(prog="eyetune score", description=__doc__)
-    parser.add_argument("study", metavar="DIR", help="a study folder")
+    add_options(parser)
     parser.add_argument(
         "--metrics",
         nargs="+",
@@ -30,12 +31,10 @@ def main(argv: list[str] | None = None) -> int | None:
         help=f"from {', '.join(MEASURES)}, or files that eyetune export wrote (default: those that can be computed here"
         f" of {', '.join(BASELINES)})",
     )
-    parser.add_argument("--voters", choices=VOTERS, default="auto", help="whose votes (%(default)s)")
     parser.add_argument("--force", action="store_true", help="compute again what scores.parquet already has")
     options = parser.parse_args(argv)
 
-    study = Study(options.study)
-    data = from_study(study, options.voters) if study.has_votes() else images_of(study)
+    data = open_from(options, unvoted=True)
     if options.metrics:
         scores = dict(score(data, name, options.force) for name in options.metrics)
     else:

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from metric import judged, runs
 from metric.backbones import LAYOUTS, Trunk
-from metric.data import Data, from_study
+from metric.data import Data
+from metric.data_open import add_options, open_from
 from metric.fit import Fit, Recipe, Votes, held_out_distances
 from metric.pairs import pairs_of, rows_of
 from metric.pooled import pooled_differences
@@ -30,7 +31,6 @@ from metric.score import baselines, score, to_score
 from metric.weights import fingerprint, load_backbone, load_lpips_heads
 from study.command import run
 from study.errors import InputError
-from study.folder import VOTERS, Study
 
 SAVES = 20  # checkpoints in a run
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
     options = _parser().parse_args(argv)
     _check(options)
-    data = from_study(Study(options.study), options.voters)
+    data = open_from(options)
     comparisons = data.comparisons
     fold = _folds(data, options.folds, options.seed)
     backbone = load_backbone(options.backbone, options.backbone_weights)
@@ -84,12 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="eyetune train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("study", metavar="DIR", help="a study folder with votes")
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--voters", choices=VOTERS, default="auto",
-        help="whose votes; auto: the human ones where there are any, never mixed (%(default)s)",
-    )  # fmt: skip
+    data = add_options(parser)
     data.add_argument("--folds", type=int, default=5, help="cross-validation folds, by source photograph (%(default)s)")
     model = parser.add_argument_group("model")
     model.add_argument("--backbone", choices=tuple(LAYOUTS), default="alex", help="ImageNet trunk (%(default)s)")

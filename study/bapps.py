@@ -20,6 +20,7 @@ from study.votes import now
 
 PARTS = ("ref", "p0", "p1", "judge")
 VOTES = (2, 5)  # votes a triplet in BAPPS's training and validation parts
+WHOLE = 0.02  # how far a share times its votes may be from a whole number: shares are often kept with two digits
 
 
 def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
@@ -44,8 +45,9 @@ def import_bapps(folder: Path, root: Path, seed: int = 1) -> int:
     judgments: list[Judgment] = []
     for part in parts:
         files = sorted((part / "ref").glob("*.png"))
-        shares = np.array([_share(part / "judge" / f"{path.stem}.npy") for path in files])
-        votes = _votes(part, files, shares)
+        names = [path.stem for path in files]
+        shares = np.array([read_share(part / "judge" / f"{name}.npy") for name in names])
+        votes = votes_of(part, names, shares)
         rows = zip(tqdm(files, desc=part.name, unit="triplet"), shares, votes, strict=True)
         for path, share, (count, simulator) in rows:
             reference = _add(study, stimuli, path, None)
@@ -113,7 +115,8 @@ def _add(study: Study, stimuli: dict[str, Stimulus], path: Path, reference: Stim
     return stimuli[identity]
 
 
-def _share(path: Path) -> float:
+def read_share(path: Path) -> float:
+    """The share in a file of `judge/` or `same/`: one number from 0 to 1. Raises InputError."""
     try:
         value = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -121,24 +124,48 @@ def _share(path: Path) -> float:
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: not a readable .npy file ({error})") from None
     if value.size != 1 or not 0 <= float(value.ravel()[0]) <= 1:
-        raise InputError(f"{path}: expected one number from 0 to 1, the share that chose p1")
+        raise InputError(f"{path}: expected one number from 0 to 1, the share of observers who said so")
     return float(value.ravel()[0])
 
 
-def _votes(part: Path, files: list[Path], shares: np.ndarray) -> list[tuple[int, str | None]]:
-    """Each triplet's number of votes, and who simulated them: as `export_bapps` wrote, else as BAPPS's shares tell."""
+def votes_of(
+    part: Path, names: list[str], shares: np.ndarray, usual: tuple[int, ...] = VOTES, answers: str = "judge"
+) -> list[tuple[int, str | None]]:
+    """Each triplet's number of votes, and who simulated them: as `export_bapps` wrote, else as the shares tell.
+
+    That is the first of `usual` of which every share is a whole number of votes. `answers` is the shares' folder.
+    Raises InputError.
+    """
     listing = part / "votes.csv"
     if listing.exists():
-        with listing.open(newline="") as lines:
-            counts = {row["name"]: (int(row["votes"]), row["simulator"] or None) for row in csv.DictReader(lines)}
-        absent = [path.stem for path in files if path.stem not in counts]
+        counts = _read_counts(listing)
+        for name, share in zip(names, shares, strict=True):
+            if name not in counts:
+                raise InputError(f"{listing}: no row for {name}")
+            if abs(share * counts[name][0] - round(share * counts[name][0])) > WHOLE:
+                raise InputError(
+                    f"{listing}: {name}: {share:g} of {counts[name][0]} votes is not a whole number of them"
+                )
+        return [counts[name] for name in names]
+    for votes in usual:
+        if (np.abs(shares * votes - np.round(shares * votes)) <= WHOLE).all():
+            return [(votes, None)] * len(names)
+    neither = " nor ".join(f"1/{votes}" for votes in usual)
+    raise InputError(f"{part / answers}: shares are multiples of neither {neither}, as BAPPS's are; write votes.csv")
+
+
+def _read_counts(listing: Path) -> dict[str, tuple[int, str | None]]:
+    with listing.open(newline="", encoding="utf-8-sig") as lines:
+        rows = csv.DictReader(lines)
+        absent = {"name", "votes"} - set(rows.fieldnames or ())
         if absent:
-            raise InputError(f"{listing}: no row for {absent[0]}")
-        return [counts[path.stem] for path in files]
-    for votes in VOTES:
-        if np.allclose(shares * votes, np.round(shares * votes), atol=1e-3):
-            return [(votes, None)] * len(files)
-    raise InputError(f"{part / 'judge'}: shares are multiples of neither 1/2 nor 1/5, as BAPPS's are")
+            raise InputError(f"{listing}: no column {', '.join(sorted(absent))}; there must be name and votes")
+        counts = {}
+        for row in rows:
+            if not (row["votes"] or "").isdecimal() or int(row["votes"]) < 1:
+                raise InputError(f"{listing}: {row['name']}: votes {row['votes']} is not a whole number of 1 or more")
+            counts[row["name"]] = (int(row["votes"]), row.get("simulator") or None)
+    return counts
 
 
 def _judgments(triplet: Triplet, prefer_p1: int, votes: int, simulator: str | None) -> list[Judgment]:
