@@ -64,14 +64,14 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     write_bytes(folder / "checkpoint.pt", buffer.getvalue())
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What `write_checkpoint` kept; None where the run was stopped before the first."""
+def read_checkpoint(folder: Path, keys: Sequence[str] = STATE) -> dict[str, Any] | None:
+    """What `write_checkpoint` kept, a state of these `keys`; None where the run was stopped before the first."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         return None
     try:
         state = torch.load(path, weights_only=True)
-        if set(state) == set(STATE):
+        if set(state) == set(keys):
             return state
     except UNREADABLE:
         pass
