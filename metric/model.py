@@ -1,15 +1,20 @@
 """The metric: distances between images as weighted differences of a trunk's features (LPIPS)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from metric.backbones import Trunk
-from study.errors import InputError, UnavailableError
+from metric.checks import check_images, check_size
+from metric.features import Features
+from metric.unit_distance import normalise, unit_distance, unit_distance_map
+from study.errors import InputError
 
-EPSILON = 1e-10  # inside the root: LPIPS has it outside, where the gradient at a zero feature is NaN
+CHECKED_CALLS = 100
+"""Calls on an accelerator whose images' range is read: reading waits for the device, which a training must not do."""
 
 
 class PerceptualMetric(nn.Module):
@@ -29,19 +34,42 @@ class PerceptualMetric(nn.Module):
         if [tuple(head.shape) for head in heads] != [(channels,) for channels in backbone.channels]:
             raise ValueError(f"heads of {[tuple(h.shape) for h in heads]} do not fit {backbone.name}")
         self.backbone = backbone
+        self._calls = 0
         self.heads = nn.ParameterList([nn.Parameter(head.detach().clone().float()) for head in heads])
 
-    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+    def forward(self, reference: Tensor | Features, distorted: Tensor) -> Tensor:
         """Distances `(N,)`, 0 for identical images, of images `(N, 3, H, W)` in [0, 1].
 
-        Differentiable in both images, with finite gradients also where they are identical. `distorted` may leave [0, 1]
-        a little, as a decoder's output does. Raises InputError for other shapes or ranges.
+        `reference`: images, or what `reference(images)` made of them. Differentiable in both images, twice too, with
+        finite gradients also where they are identical. `distorted` may leave [0, 1] by 0.5, as a decoder's output does
+        early in its training. Images are converted to the metric's own precision; autocast is respected. Raises
+        InputError for another shape, type, device or range; the range is always read on a CPU, elsewhere in a metric's
+        first CHECKED_CALLS calls, and never in compiled code.
         """
-        check_images(reference, distorted, self.backbone.smallest)
-        return self.distance(self.features(reference), self.features(distorted))
+        self._check(reference, distorted)
+        return self._taps(unit_distance, self._prepared(reference), distorted)
+
+    def reference(self, images: Tensor) -> Features:
+        """Features of references, without a graph: compute them once, compare them with any number of versions."""
+        self._check(images, images)
+        with torch.no_grad():
+            return Features(self.features(images), (images.shape[2], images.shape[3]))
+
+    def spatial(self, reference: Tensor | Features, distorted: Tensor) -> Tensor:
+        """Where images differ: maps `(N, 1, H, W)` in the size of the images, whose mean is close to the distance.
+
+        Each tap's map is interpolated bilinearly to that size, and they are summed. Takes what `forward` takes.
+        """
+        self._check(reference, distorted)
+        size = distorted.shape[2:]
+
+        def enlarged(*tap: Tensor) -> Tensor:
+            return functional.interpolate(unit_distance_map(*tap), size=size, mode="bilinear", align_corners=False)
+
+        return self._taps(enlarged, self._prepared(reference), distorted)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; compute a reference's once and keep them."""
+        """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap, differentiable in the images and the trunk."""
         return unit_features(self.backbone, images)
 
     def distance(self, reference: Sequence[Tensor], distorted: Sequence[Tensor]) -> Tensor:
@@ -50,6 +78,30 @@ class PerceptualMetric(nn.Module):
         for head, f0, f1 in zip(self.heads, reference, distorted, strict=True):
             total = total + ((f0 - f1) ** 2).mean(dim=(2, 3)) @ head.to(f1.dtype)
         return total
+
+    def _prepared(self, reference: Tensor | Features) -> list[Tensor]:
+        """The reference's unit features, with a graph only where a gradient goes back through it."""
+        if isinstance(reference, Features):
+            return reference.maps
+        trained = any(parameter.requires_grad for parameter in self.backbone.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (trained or reference.requires_grad)):
+            return self.features(reference)
+
+    def _taps(self, compare: Callable[..., Tensor], reference: Sequence[Tensor], distorted: Tensor) -> Tensor:
+        maps = self.backbone(distorted)
+        each = [compare(*tap) for tap in zip(reference, maps, self.heads, strict=True)]
+        return torch.stack(each).sum(dim=0)
+
+    def _check(self, reference: Tensor | Features, distorted: Tensor) -> None:
+        known = self.heads[0].device
+        if distorted.device != known:
+            raise InputError(f"the images are on {distorted.device} and the metric on {known}; move one with .to(...)")
+        if isinstance(reference, Features) and tuple(m.shape[1] for m in reference.maps) != self.backbone.channels:
+            raise InputError(f"{reference!r} are not of the trunk {self.backbone.name}")
+        with_range = known.type == "cpu" or self._calls < CHECKED_CALLS
+        check_images(reference, distorted, self.backbone.smallest, with_range)
+        if not torch.compiler.is_compiling():
+            self._calls += 1
 
 
 def heads_of(state: Mapping[str, Tensor]) -> list[Tensor]:
@@ -61,32 +113,3 @@ def unit_features(backbone: Trunk, images: Tensor) -> list[Tensor]:
     """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap; UnavailableError where images are too small."""
     check_size(images, backbone.smallest)
     return [normalise(features) for features in backbone(images)]
-
-
-def normalise(features: Tensor) -> Tensor:
-    """Feature maps of unit length over channels, in float32 or float64 (in float16 the epsilon would vanish)."""
-    features = features.double() if features.dtype == torch.float64 else features.float()
-    return features * torch.rsqrt((features**2).sum(dim=1, keepdim=True) + EPSILON)
-
-
-def check_size(images: Tensor, smallest: int) -> None:
-    """Raise UnavailableError where images `(N, 3, H, W)` are smaller than `smallest` pixels."""
-    height, width = images.shape[2:]
-    if min(height, width) < smallest:
-        raise UnavailableError(f"images of {width} x {height} pixels are too small: at least {smallest} a side")
-
-
-def check_images(reference: Tensor, distorted: Tensor, smallest: int) -> None:
-    """Raise InputError unless both are float `(N, 3, H, W)` of one shape and in range."""
-    for name, images in (("reference", reference), ("distorted", distorted)):
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InputError(f"{name}: expected a float tensor (N, 3, H, W), got {tuple(images.shape)} {images.dtype}")
-    if reference.shape != distorted.shape:
-        raise InputError(f"the images differ in shape: {tuple(reference.shape)} and {tuple(distorted.shape)}")
-    check_size(reference, smallest)
-    if torch.compiler.is_compiling() or reference.numel() == 0:
-        return
-    for name, images, margin in (("reference", reference, 1e-3), ("distorted", distorted, 0.5)):
-        low, high = (float(value) for value in images.detach().aminmax())
-        if not (low >= -margin and high <= 1 + margin):  # written so that NaN fails too
-            raise InputError(f"{name}: values from {low:.4g} to {high:.4g}; expected [0, 1]")

@@ -44,8 +44,8 @@ def lpips(backbone: str, version: str = "0.1") -> PerceptualMetric:
     """
     metric = PerceptualMetric(load_backbone(backbone), load_lpips_heads(backbone, version))
     if version == "0.0":
-        metric.backbone.shift.zero_()
-        metric.backbone.scale.fill_(1)
+        metric.backbone.get_buffer("shift").zero_()
+        metric.backbone.get_buffer("scale").fill_(1)
     return metric.requires_grad_(False).eval()
 
 
