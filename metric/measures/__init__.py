@@ -40,7 +40,8 @@ def measure(name: str) -> Measure:
 def lpips(backbone: str, version: str = "0.1") -> PerceptualMetric:
     """LPIPS with the heads that its authors published: alex, vgg or squeeze, version 0.1 or 0.0, in evaluation mode.
 
-    Equal to the package `lpips` to 1e-4. Version 0.0 has no scaling layer, which was a bug of that release.
+    Equal to the package `lpips` to 1e-4. Version 0.0 has no scaling layer, which was a bug of that release. alex-st and
+    vgg-st are ST-LPIPS (Ghildyal and Liu 2022), equal to the package `stlpips-pytorch` to 1e-4.
     """
     metric = PerceptualMetric(load_backbone(backbone), load_lpips_heads(backbone, version))
     if version == "0.0":
@@ -50,9 +51,7 @@ def lpips(backbone: str, version: str = "0.1") -> PerceptualMetric:
 
 
 def _features(name: str, metric: PerceptualMetric) -> Measure:
-    return Measure(
-        name, metric.features, lambda reference, distorted: metric.distance(reference, metric.features(distorted))
-    )
+    return Measure(name, metric.reference, lambda known, distorted: metric(known.expand(len(distorted)), distorted))
 
 
 def _images(name: str, distance: Callable[[Tensor, Tensor], Tensor], smallest: int = 1) -> Measure:
@@ -111,4 +110,6 @@ MEASURES: dict[str, Callable[[], Measure]] = {
     "haarpsi": _haarpsi,
     "dists": _dists,
     **{f"lpips-{name}": (lambda name=name: _features(f"lpips-{name}", lpips(name))) for name in LAYOUTS},  # type: ignore[misc]
+    "st-lpips-alex": lambda: _features("st-lpips-alex", lpips("alex-st")),
+    "st-lpips-vgg": lambda: _features("st-lpips-vgg", lpips("vgg-st")),
 }
