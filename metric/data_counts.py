@@ -128,7 +128,7 @@ def _ids(table: pd.DataFrame, images: list[str], identity: Mapping[str, str]) ->
 
 def _check_twice(rows: pd.DataFrame, code: np.ndarray) -> None:
     """One observer answers a question once, counts without observers stand once; single unnamed answers may repeat."""
-    who = rows[["place", "observer"]].assign(code=code, simulated=rows["simulated"].astype(str))
+    who = rows[["place", "observer"]].assign(code=code, simulated=rows["simulated"].map(str))
     who = who[~(rows["single"].to_numpy(dtype=bool) & (who["observer"] == "").to_numpy())]
     columns = ["code", "observer", "simulated"]
     twice = who[who.duplicated(columns)]

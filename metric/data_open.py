@@ -67,7 +67,7 @@ def open_data(
         raise InputError(f"--votes-each {votes_each}: must be 1 or more")
     for path in places:
         if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: no such folder or file")
         if path.is_dir() and (path / "study.toml").exists():
             return _study(places, path, voters, split, out, unvoted)
     name = _name(places)
@@ -138,8 +138,8 @@ def _tables(path: Path) -> list[Path]:
     found = sorted(file for file in path.iterdir() if is_table(file) and not file.name.startswith("."))
     if not found:
         raise InputError(
-            f"{path}: no study (study.toml), no BAPPS folder (ref p0 p1 judge, or p0 p1 same) and no table"
-            f" ({', '.join(SUFFIXES)}) in it"
+            f"{path} is not a study folder (no study.toml in it), nor a BAPPS folder (no ref, p0, p1, judge and no p0, p1,"
+            f" same), nor one of tables ({', '.join(SUFFIXES)})"
         )
     return found
 
