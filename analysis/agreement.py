@@ -108,13 +108,21 @@ def percentile_interval(replicates: Floats) -> tuple[Any, Any]:
     return low, high
 
 
-def check_counts(prefer_b: ArrayLike, votes: ArrayLike) -> tuple[Floats, Floats]:
-    """`prefer_b` and `votes` as `(T,)` arrays; raises InputError unless 0 <= prefer_b <= votes and votes >= 1."""
-    k, n = np.asarray(prefer_b, dtype=float), np.asarray(votes, dtype=float)
+def robust_spread(values: Floats) -> float:
+    """Half the range of the middle 68 %: a normal's standard deviation, deaf to outliers; 1 where all are equal."""
+    low, high = np.quantile(values, [0.16, 0.84])
+    return float((high - low) / 2 or values.std() or 1.0)
+
+
+def check_counts(
+    chosen: ArrayLike, votes: ArrayLike, what: str = "prefer b", name: str = "prefer_b"
+) -> tuple[Floats, Floats]:
+    """`chosen` and `votes` as `(T,)` arrays; raises InputError unless 0 <= chosen <= votes and votes >= 1."""
+    k, n = np.asarray(chosen, dtype=float), np.asarray(votes, dtype=float)
     if k.shape != n.shape or k.ndim != 1 or not k.size:
-        raise InputError(f"prefer_b of shape {k.shape} with votes of shape {n.shape}; expected (T,) twice, T >= 1")
+        raise InputError(f"{name} of shape {k.shape} with votes of shape {n.shape}; expected (T,) twice, T >= 1")
     wrong = np.flatnonzero(~((n >= 1) & (k >= 0) & (k <= n)))
     if wrong.size:
         row = wrong[0]
-        raise InputError(f"row {row}: {k[row]:g} of {n[row]:g} votes prefer b; expected 0 <= prefer_b <= votes")
+        raise InputError(f"row {row}: {k[row]:g} of {n[row]:g} votes {what}; expected 0 <= {name} <= votes")
     return k, n

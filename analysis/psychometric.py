@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from analysis.agreement import Floats, check_counts
+from analysis.agreement import Floats, check_counts, robust_spread
 from study.errors import InputError
 
 POWERS = (-3.0, 5.0)  # symmetric about the identity; beyond them g is a step for all that can be seen
@@ -106,7 +106,7 @@ def _folds(groups: NDArray, triplets: int, folds: int, seed: int) -> Iterator[ND
 
 def _fit(d_a: Floats, d_b: Floats, k: Floats, n: Floats) -> Preference:
     distances = np.concatenate([d_a, d_b])
-    centre, spread = float(np.median(distances)), _spread(distances)
+    centre, spread = float(np.median(distances)), robust_spread(distances)
     z_a, z_b = (d_a - centre) / spread, (d_b - centre) / spread
     some = slice(None, None, -(-len(k) // ENOUGH))
     starts = [np.array([1.0, power, 0.02]) for power in STARTS]
@@ -154,12 +154,6 @@ def _loss(z_a: Floats, z_b: Floats, k: Floats, n: Floats) -> Callable[[Floats], 
         return -value / n.sum(), -gradient / n.sum()
 
     return loss
-
-
-def _spread(distances: Floats) -> float:
-    """Half the range of the middle 68 %: a normal's standard deviation, deaf to outliers; 1 where all are equal."""
-    low, high = np.quantile(distances, [0.16, 0.84])
-    return float((high - low) / 2 or distances.std() or 1.0)
 
 
 def _stretched(log: Floats, exponent: Floats) -> tuple[Floats, Floats]:

@@ -75,6 +75,7 @@ def test_equals_logistic_regression_where_power_and_lapse_do_not_matter():
     assert found.probability([1], [0])[0] == pytest.approx(theirs.predict_proba([[1]])[0, 1], abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(-3, 5), st.lists(st.floats(-50, 50), min_size=1, max_size=5))
 def test_the_transform_is_yeo_and_johnsons_and_monotone(power, values):
     z = np.sort(np.array(values))

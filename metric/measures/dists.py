@@ -7,8 +7,7 @@
 The maps are the image itself and relu1_2, 2_2, 3_3, 4_3, 5_3 of a VGG16 whose max pooling is replaced by
 sqrt(w * x²) with a 3 x 3 Hann window w, which does not alias.
 
-Ding, Ma, Wang, Simoncelli, "Image Quality Assessment: Unifying Structure and Texture Similarity", IEEE TPAMI 2020,
-equations 2 and 5 to 8.
+Ding, Ma, Wang, Simoncelli, "Image Quality Assessment: Unifying Structure and Texture Similarity", IEEE TPAMI 2020.
 """
 
 import importlib.util
