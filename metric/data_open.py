@@ -138,8 +138,8 @@ def _tables(path: Path) -> list[Path]:
     found = sorted(file for file in path.iterdir() if is_table(file) and not file.name.startswith("."))
     if not found:
         raise InputError(
-            f"{path} is not a study folder (no study.toml in it), nor a BAPPS folder (no ref, p0, p1, judge and no p0, p1,"
-            f" same), nor one of tables ({', '.join(SUFFIXES)})"
+            f"{path} is not a study folder (no study.toml in it), nor a BAPPS folder (no ref, p0, p1, judge and no p0,"
+            f" p1, same), nor one of tables ({', '.join(SUFFIXES)})"
         )
     return found
 
