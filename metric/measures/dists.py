@@ -102,7 +102,9 @@ def dists(path: Path | None = None) -> DISTS:
     if wrong:
         raise InputError(f"{origin}: not DISTS weights: expected {wrong[0]} with {sum(CHANNELS):,} numbers")
     alpha, beta = (state[key].flatten().float() for key in ("alpha", "beta"))
-    return DISTS(load_backbone("vgg"), alpha, beta).requires_grad_(False).eval()
+    backbone = load_backbone("vgg")
+    assert isinstance(backbone, Backbone)  # vgg is one of LPIPS's trunks
+    return DISTS(backbone, alpha, beta).requires_grad_(False).eval()
 
 
 def _find(path: Path | None) -> tuple[dict[str, Tensor], str]:
