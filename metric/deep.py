@@ -37,20 +37,28 @@ STARTERS = 2000  # comparisons from whose distances the loss takes its start
 
 @dataclass(frozen=True)
 class DeepRecipe:
-    """How to train. `batch` triplets a step are split over all processes and `accumulate` parts in each."""
+    """How to train."""
 
     steps: int
     learning_rate: float = 1e-4
     trunk_learning_rate: float = 1e-5
+    """Small beside the heads', so that few votes do not undo what ImageNet taught; LPIPS takes 1e-4 for both."""
     batch: int = 50
+    """Triplets that go through the trunk at once, in all processes together."""
     dropout: float = 0.5
     seed: int = 1
-    crop: int | None = None
-    augment: bool = True
+    loss: str = "binomial"
     accumulate: int = 1
+    """Batches a step."""
+    patience: int = 10
+    """Evaluations without a better held-out loss after which training stops; 0: all steps, and the last weights."""
+    evaluations: int = 20
+    """Of the held-out votes in a run, at most."""
+    crop: int | None = None
+    """Side in pixels of the random piece of each triplet to train on; None: whole images."""
+    augment: bool = True
     precision: str = "no"
-    evaluate_every: int = 100
-    patience: int = 5
+    """Of the trunk: a key of PRECISIONS."""
     compile: bool = False
 
 
@@ -69,7 +77,7 @@ class Learner(nn.Module):
     def distances(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Distances `(n,)` of a and of b from the reference, of triplets `(3, n, H, W, 3)` uint8."""
         # uint8 pixels lie with their channels last, as the trunk likes them: a permutation, no copy.
-        pixels = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+        pixels = images.flatten(0, 1).permute(0, 3, 1, 2).to(self.metric.heads[0].dtype) / 255
         with torch.autocast(images.device.type, PRECISIONS[self.precision], enabled=self.precision != "no"):
             maps = self.metric.backbone(pixels)
         with torch.autocast(images.device.type, enabled=False):
@@ -100,7 +108,7 @@ def he_initialise(trunk: Trunk, seed: int) -> None:
 class DeepFit:
     """A training run that can stop after any step and go on bit for bit from `state()`.
 
-    Every `evaluate_every` steps the held-out votes' likelihood is measured; the best weights are kept.
+    Every `every` steps the loss of the held-out votes is measured; the weights with the least are kept.
     """
 
     def __init__(
@@ -117,7 +125,8 @@ class DeepFit:
         """`learn` and `held_out`: rows of `triplets` and `ballots`; without held-out ones nothing stops early."""
         self.triplets, self.ballots, self.held_out, self.recipe = triplets, ballots, held_out, recipe
         self.accelerator = accelerator
-        self.order = Order(triplets, tuple(learn), recipe.batch, recipe.augment)
+        self.order = Order(triplets, tuple(learn), recipe.batch * recipe.accumulate, recipe.augment)
+        self.every = max(1, recipe.steps // recipe.evaluations)
         self.step = 0
         self.skipped = 0  # of these, in fp16, because gradients overflowed
         self.stalled = 0  # evaluations since the best
@@ -145,16 +154,16 @@ class DeepFit:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or the held-out likelihood has stopped to rise."""
-        return self.step >= self.recipe.steps or self.stalled >= self.recipe.patience
+        """Whether all steps are done, or the held-out votes' likelihood has stopped to rise."""
+        patience = self.recipe.patience
+        return self.step >= self.recipe.steps or 0 < patience <= self.stalled
 
     def run(self, steps: int) -> float:
         """Train up to `steps` more steps, to the next evaluation at most; returns their mean loss.
 
         Raises InputError where the loss or a weight is no longer a finite number.
         """
-        every, end = self.recipe.evaluate_every, self.recipe.steps
-        steps = max(0, min(steps, end - self.step, every - self.step % every))
+        steps = max(0, min(steps, self.recipe.steps - self.step, self.every - self.step % self.every))
         before = self.step
         total = torch.zeros((), device=self.accelerator.device)
         for _ in range(steps):
@@ -165,7 +174,7 @@ class DeepFit:
                 f"steps {before} to {self.step}: the loss or a weight is not a finite number ({loss:.3g});"
                 " try a smaller --trunk-learning-rate, or --precision bf16 in place of fp16"
             )
-        if steps and (self.step % every == 0 or self.step == end):
+        if steps and (self.step % self.every == 0 or self.step == self.recipe.steps):
             self.evaluate()
         return loss
 
@@ -225,7 +234,7 @@ class DeepFit:
             value = float(loss(distance_a, distance_b, self.ballots.rows(torch.tensor(self.held_out))))
         self.history.append((self.step, value))
         self.stalled += 1
-        if value < self.best["loss"]:
+        if value < self.best["loss"] or not self.recipe.patience:
             self.stalled = 0
             self.best = {"step": self.step, "loss": value, "learner": cpu_copy(self.learner)}
 
@@ -240,8 +249,13 @@ class DeepFit:
         with torch.inference_mode():
             for part, images, _ in load(self.triplets, iter(parts), accelerator.num_processes):
                 index = torch.tensor([place[row] for row in part.rows], device=result.device)
-                result[index] = torch.stack(self.learner.distances(images.to(result.device)), dim=1)
-        return accelerator.reduce(result).cpu()
+                result[index] = torch.stack(self.learner.distances(images.to(result.device)), dim=1).float()
+        result = accelerator.reduce(result).cpu()
+        wrong = (~result.isfinite().all(dim=1)).nonzero()
+        if len(wrong):
+            name = self.triplets.names[rows[int(wrong[0])]]
+            raise InputError(f"comparison {name}: its distances are not finite numbers; look at the trunk's weights")
+        return result
 
     def _share_buffers(self) -> None:
         """BatchNorm's statistics differ between processes: take the first one's, which are also what is saved."""

@@ -63,7 +63,6 @@ def train(
     fold: list[int],
     ballots: Ballots,
     start: Callable[[], PerceptualMetric],
-    loss: str,
     recipe: DeepRecipe,
     folder: Path,
     accelerator: "Accelerator",
@@ -88,7 +87,7 @@ def train(
         steps = None if held is not None else round(sum(d["step"] for d in done) / len(done))
         fit = DeepFit(
             start(),
-            make_loss(loss, 1, ballots.rows(torch.tensor(learn)), generator),
+            make_loss(recipe.loss, 1, ballots.rows(torch.tensor(learn)), generator),
             triplets, ballots, learn, rows, recipe, accelerator,
         )  # fmt: skip
         if state and state["stage"] == stage and state["fit"]:
