@@ -1,7 +1,7 @@
 """`eyetune score DATA...`: what metrics say of each comparison, and how well that is what people answered."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from study.records import Score
 
 SCORES = "scores.parquet"
 BASELINES = ("psnr", "ssim", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists")
+SLOW = ("dists",)  # in a report that nobody asked for it: VGG16 again, with its poolings at full size
 OF_PAIRS = ("same_different", "ratings", "ladders")
 
 
@@ -180,29 +181,39 @@ def _of_pairs(data: Data, name: str, title: str, pairs: pd.DataFrame, again: boo
     return distances_of(data, title, lambda: measure(name), pairs, again)
 
 
-def baselines(data: Data, names: Sequence[str] = BASELINES, again: bool = False) -> tuple[
-    dict[str, pd.DataFrame], dict[str, str]
-]:  # fmt: skip
-    """The distances of each of `names` that can be had here, and of the others why they cannot."""
-    scores, missing = {}, {}
-    for name in names:
-        try:
-            scores[name] = score(data, name, again)[1]
-        except UnavailableError as error:
-            missing[name] = str(error)
-    return scores, missing
+def baselines(data: Data, quick: bool = True) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """The distances of each of BASELINES that can be had here, and of the others why they cannot.
+
+    `quick` leaves out those of SLOW that are not known yet.
+    """
+    return _scored(data, [name for name in BASELINES if name not in data.distances], quick=quick)
 
 
 def defaults(data: Data, again: bool = False) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """What is scored when nothing is named: the metrics that came with the data, and `baselines`."""
+    """What is scored when nothing is named: the metrics that came with the data, and BASELINES."""
     came = {name: score(data, name)[1] for name in [*data.distances, *data.pair_distances]}
     keys = [*to_score(data)["reference"], *(key for kind in OF_PAIRS for key in getattr(data, kind)["reference"])]
     try:
         data.image(keys[0])
     except UnavailableError as error:
         return came, {} if came else dict.fromkeys(BASELINES, str(error))
-    found, missing = baselines(data, [name for name in BASELINES if name not in came], again)
+    found, missing = _scored(data, [name for name in BASELINES if name not in came], again)
     return came | found, missing
+
+
+def _scored(
+    data: Data, names: Iterable[str], again: bool = False, quick: bool = False
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    scores, missing = {}, {}
+    for name in names:
+        if quick and name in SLOW and name not in set(read_scores(data.folder / SCORES)["metric"]):
+            missing[name] = f"it takes as long as all others together; eyetune score computes it (--metrics {name})"
+            continue
+        try:
+            scores[name] = score(data, name, again)[1]
+        except UnavailableError as error:
+            missing[name] = str(error)
+    return scores, missing
 
 
 def _print_missing(missing: dict[str, str]) -> None:
