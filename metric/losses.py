@@ -32,6 +32,8 @@ class Loss(nn.Module):
 
     rate: float = 1.0
     """The loss's own parameters learn this many times as fast as the heads."""
+    votes: float = 1.0
+    """Mean number of votes on a question of the training data; the loss is a mean per vote."""
 
     def forward(self, distance_a: Tensor, distance_b: Tensor, ballots: Ballots, learns: Tensor | None = None) -> Tensor:
         """Loss `(F,)`, never NaN for finite distances >= 0, of distances `(F, B)` and B ballots.
@@ -78,8 +80,9 @@ class Rank(nn.Module):
 class RankLoss(Loss):
     """LPIPS's loss (Zhang et al. 2018): of the mean vote, however many there were; a mean over comparisons."""
 
-    def __init__(self, fits: int, generator: torch.Generator) -> None:
+    def __init__(self, fits: int, ballots: Ballots, generator: torch.Generator) -> None:
         super().__init__()
+        self.votes = float(ballots.count.sum()) / len(ballots)
         self.rank = Rank(fits, generator)
 
     def forward(self, distance_a: Tensor, distance_b: Tensor, ballots: Ballots, learns: Tensor | None = None) -> Tensor:
@@ -187,11 +190,11 @@ class DetectionLoss(Loss):
         self.log_slope = nn.Parameter(torch.zeros(fits))
         self.lapse_logit = nn.Parameter(torch.full((fits,), _logit(0.04)))
 
-    def forward(self, distance: Tensor, _: Tensor | None, ballots: Ballots, learns: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood an answer `(F,)` of distances `(F, B)`; there is no second distance."""
+    def forward(self, distance_a: Tensor, distance_b: Tensor, ballots: Ballots, learns: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood an answer `(F,)` of the first distances `(F, B)`; the second ones are not read."""
         threshold = self.log_threshold.exp()[:, None]
         # log(x + FLOOR): finite, with a finite slope, for identical images
-        evidence = self.log_slope.exp()[:, None] * torch.log(distance / threshold + FLOOR)
+        evidence = self.log_slope.exp()[:, None] * torch.log(distance_a / threshold + FLOOR)
         lapse = _lapse(self.lapse_logit)[:, None]
         p, q = (lapse / 2 + (1 - lapse) * side.sigmoid() for side in (evidence, -evidence))
         share, count = ballots.share(), ballots.count.sum(dim=1)
@@ -200,10 +203,10 @@ class DetectionLoss(Loss):
         return mean - (LAPSE_PRIOR - 1) * torch.log1p(-lapse[:, 0]) / self.total if self.training else mean
 
     @torch.no_grad()
-    def start(self, distance: Tensor, _: Tensor | None, ballots: Ballots, learns: Tensor | None = None) -> None:
+    def start(self, distance_a: Tensor, distance_b: Tensor, ballots: Ballots, learns: Tensor | None = None) -> None:
         """Put the threshold at the median distance of the pairs that a fit learns from."""
-        chosen = torch.ones_like(distance) if learns is None else learns
-        median = torch.where(chosen > 0, distance, torch.nan).nanmedian(dim=1).values
+        chosen = torch.ones_like(distance_a) if learns is None else learns
+        median = torch.where(chosen > 0, distance_a, torch.nan).nanmedian(dim=1).values
         self.log_threshold.copy_(median.clamp(min=1e-12).log().nan_to_num(0.0))
 
     @torch.no_grad()
@@ -218,7 +221,7 @@ class DetectionLoss(Loss):
 
 def make_loss(name: str, fits: int, ballots: Ballots, generator: torch.Generator) -> Loss:
     """The loss called `name` (LOSSES), of `fits` fits of these training ballots."""
-    return RankLoss(fits, generator) if name == "rank" else BinomialLoss(fits, ballots)
+    return RankLoss(fits, ballots, generator) if name == "rank" else BinomialLoss(fits, ballots)
 
 
 def _lapse(logit: Tensor) -> Tensor:

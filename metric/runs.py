@@ -4,7 +4,7 @@ import io
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from metric.fit import STATE, Fit
 from metric.model import heads_of
 from metric.weights import UNREADABLE, read_state
 from study.errors import InputError
@@ -22,15 +21,18 @@ from study.versions import version
 PACKAGES = ("eyetune", "torch", "numpy", "pandas", "lpips", "piq")
 
 
-def open_run(runs_folder: Path, settings: dict[str, Any]) -> tuple[Path, bool]:
-    """A new run's folder, or the newest where that is unfinished and of the same settings; and whether it is that."""
+def open_run(runs_folder: Path, settings: dict[str, Any], command: Mapping[str, Any] = {}) -> tuple[Path, bool]:
+    """A new run's folder, or the newest where that is unfinished and of the same settings; and whether it is that.
+
+    `command`: the options, plain values, with which the run can be repeated.
+    """
     newest = newest_run(runs_folder, finished=False)
     if newest and not is_finished(newest) and read_settings(newest)["settings"] == settings:
         return newest, True
     number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(runs_folder)), default=0)
-    folder = runs_folder / f"{number:03d}-{settings['backbone']}"
+    folder = runs_folder / f"{number:03d}-{re.sub('[^a-zA-Z0-9._-]+', '-', Path(settings['backbone']).name)}"
     versions = {name: version(name) for name in PACKAGES}
-    record = {"settings": settings, "versions": versions, "commit": _commit()}
+    record = {"settings": settings, "command": dict(command), "versions": versions, "commit": _commit()}
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return folder, False
 
@@ -47,7 +49,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """`run.json`: settings, versions, commit. Raises InputError where `folder` is not a run's."""
+    """`run.json`: settings, command, versions, commit. Raises InputError where `folder` is not a run's."""
     try:
         record = json.loads((folder / "run.json").read_text())
         if {"settings", "versions", "commit"} <= set(record) and isinstance(record["settings"], dict):
@@ -58,13 +60,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Keep `Fit.state()`."""
+    """Keep a state of training: tensors and plain values."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(folder / "checkpoint.pt", buffer.getvalue())
 
 
-def read_checkpoint(folder: Path, keys: Sequence[str] = STATE) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, keys: Collection[str]) -> dict[str, Any] | None:
     """What `write_checkpoint` kept, a state of these `keys`; None where the run was stopped before the first."""
     path = folder / "checkpoint.pt"
     if not path.exists():
@@ -78,13 +80,19 @@ def read_checkpoint(folder: Path, keys: Sequence[str] = STATE) -> dict[str, Any]
     raise InputError(f"{path} is damaged; delete it, and the run begins anew")
 
 
-def finish(folder: Path, fit: Fit, held_out: pd.DataFrame, scores: pd.DataFrame, channels: Sequence[int]) -> None:
-    """Write the heads (of all votes, and of each fold), the held-out distances and, last, the table of scores."""
-    heads = {f"heads.{k}": part.clone() for k, part in enumerate(fit.heads.detach()[-1].split(list(channels)))}
-    folds = {f"fold{k}": part.clone() for k, part in enumerate(fit.heads.detach()[:-1])}
-    write_bytes(folder / "heads.safetensors", safetensors.torch.save(heads | folds))
+def finish(
+    folder: Path,
+    weights: Mapping[str, Mapping[str, torch.Tensor]],
+    held_out: pd.DataFrame,
+    calibration: Mapping[str, Any],
+    scores: pd.DataFrame,
+) -> None:
+    """Write the tensors of each file in `weights`, held-out distances, calibration.json and, last, the scores."""
+    for name, tensors in weights.items():
+        write_bytes(folder / name, safetensors.torch.save(dict(tensors)))
     with replacing(folder / "held_out.parquet") as aside:
         held_out.reset_index().to_parquet(aside, index=False)
+    write_text(folder / "calibration.json", json.dumps(calibration, indent=1))
     write_text(folder / "scores.csv", scores.to_csv(index=False))
 
 

@@ -1,9 +1,12 @@
-"""Fit a perceptual metric to a study's votes: `eyetune train DIR`, or `python metric/train.py DIR`.
+"""Fit a perceptual metric to votes: `eyetune train DATA`, or `python metric/train.py DATA`.
 
-The smallest run, seconds on a CPU:   python metric/train.py DIR --steps 200 --folds 2
+The smallest run, seconds on a CPU:   python metric/train.py DATA --steps 200 --folds 2
+Several processes:                    torchrun --nproc-per-node 8 metric/train.py DATA --mode tune
+A run once more:                      python metric/train.py --repeat DATA/runs/001-alex
 
-Only LPIPS's linear heads are trained, on pooled features of a frozen trunk. Every triplet's distances are also computed
-by heads that never saw its photograph (cross-validation by source photograph); those are what is reported.
+--mode linear trains LPIPS's linear heads on pooled features of a frozen trunk; tune trains the trunk too, scratch both
+from random weights. Distances of held-out photographs are by weights that never saw them (cross-validation by source
+photograph, or --validation); those are what is reported.
 """
 
 import sys
@@ -14,145 +17,203 @@ if __name__ == "__main__":  # run by path: imports begin at the checkout's root,
 
 import argparse
 import dataclasses
-import math
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import deepcopy
+from typing import Any
 
-import pandas as pd
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
-from metric import judged, runs
-from metric.backbones import LAYOUTS, Trunk
+from metric import heads, judged, repeat, runs
+from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Trunk
+from metric.ballots import ballots_of
+from metric.calibrate import calibrate
 from metric.data import Data
-from metric.data_open import add_options, open_from
-from metric.fit import Fit, Recipe, Votes, held_out_distances
-from metric.pairs import pairs_of, rows_of
-from metric.pooled import pooled_differences
-from metric.score import baselines, score, to_score
+from metric.data_open import Split, open_data, open_from
+from metric.deep import he_initialise
+from metric.deep_folds import processes
+from metric.deep_folds import train as train_deeply
+from metric.fit import Fit
+from metric.model import PerceptualMetric
+from metric.options import command_of, deep_recipe, parse, recipe
+from metric.score import baselines, photographs, score, to_score
+from metric.splits import folds_of, joined
 from metric.weights import fingerprint, load_backbone, load_lpips_heads
 from study.command import run
-from study.errors import InputError
+from study.errors import InputError, UnavailableError
 
-SAVES = 20  # checkpoints in a run
+UNIFORM = 0.05  # about the mean of LPIPS's own heads
+FIRST = "RANK"  # torchrun's variable: the process of number 0 writes and prints
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is to be trained, on what."""
+
+    options: argparse.Namespace
+    data: Data
+    """All that is learned from or held out."""
+    tested: Data
+    """What is reported: `data`, or the validation data."""
+    fold: dict[str, int]
+    """Of each photograph; -1: never held out."""
+    backbone: Trunk
+    start: str
+    settings: dict[str, Any]
+    """What run.json keeps; runs with equal settings resume."""
+    runs_folder: Path
 
 
 def main(argv: list[str] | None = None) -> int | None:
     """Train, and report the held-out 2AFC score beside other metrics and the human ceiling."""
-    options = _parser().parse_args(argv)
-    _check(options)
-    data = open_from(options)
-    comparisons = data.comparisons
-    fold = _folds(data, options.folds, options.seed)
-    backbone = load_backbone(options.backbone, options.backbone_weights)
-    print(f"{data.whose}; {len(comparisons):,} comparisons of {comparisons['source'].nunique()} photographs")
-
-    recipe = Recipe(options.steps, options.learning_rate, options.batch, options.dropout, options.seed)
-    settings = {
-        "data": data.name,
-        "backbone": options.backbone,
-        "backbone_sha256": fingerprint(backbone.state_dict()),
-        "start": options.start,
-        "recipe": dataclasses.asdict(recipe),
-        "folds": max(fold) + 1,
-        "voters": options.voters,
-        "whose_votes": data.whose,
-        "votes_sha256": runs.digest(comparisons),
-        "comparisons_sha256": runs.digest(to_score(data)),
-    }
-    folder, resumed = runs.open_run(data.folder / "runs", settings)
-    pairs = pairs_of(comparisons)
-    pooled = pooled_differences(data, pairs, backbone)
-    fit = Fit(_votes(data, fold, pairs, pooled), _start(options.start, backbone), recipe)
-    if resumed:
-        state = runs.read_checkpoint(folder)
-        if state:
-            fit.restore(state)
-        print(f"{folder}: going on from step {fit.step:,}")
-    _train(fit, folder)
-
-    distance_a, distance_b = held_out_distances(fit)
-    held_out = pd.DataFrame(
-        {"distance_a": distance_a.numpy(), "distance_b": distance_b.numpy(), "fold": fold},
-        index=pd.Index(comparisons["id"], name="triplet"),
+    options = parse(argv, __doc__)
+    task = _task(options)
+    if options.repeat:
+        repeat.check(options.repeat, task.settings)
+    trained = (_linear if options.mode == "linear" else _deep)(task)
+    if trained is None:  # one of torchrun's other processes
+        return 0
+    folder, weights, held_out = trained
+    calibration, missing = calibrate(
+        task.data, held_out.comparisons, {name: d.numpy() for name, d in held_out.pairs.items()}
     )
-    rows = _report(data, held_out, f"lpips-{options.backbone}")
-    runs.finish(folder, fit, held_out, judged.frame(rows, data), backbone.channels)
-    print(f"{folder}: heads, held-out distances, scores.csv; hand the metric out with: eyetune export {data.folder}")
+    rows = _report(task, held_out)
+    for sentence in missing:
+        print(f"  {sentence}")
+    runs.finish(folder, weights, held_out.comparisons, calibration, judged.frame(rows, task.tested))
+    if options.repeat:
+        print(repeat.compare(options.repeat, folder))
+    print(f"{folder}: weights, held-out distances, scores.csv; hand the metric out with: eyetune export {folder}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="eyetune train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data = add_options(parser)
-    data.add_argument("--folds", type=int, default=5, help="cross-validation folds, by source photograph (%(default)s)")
-    model = parser.add_argument_group("model")
-    model.add_argument("--backbone", choices=tuple(LAYOUTS), default="alex", help="ImageNet trunk (%(default)s)")
-    model.add_argument(
-        "--backbone-weights", type=Path, metavar="FILE", help="torchvision state dict of it (default: look for one)"
-    )
-    model.add_argument(
-        "--start", choices=("lpips", "uniform"), default="lpips", help="heads to start from (%(default)s: v0.1)"
-    )
-    training = parser.add_argument_group("training")
-    training.add_argument("--steps", type=int, default=10_000, help="optimiser steps; LPIPS took 30,000 (%(default)s)")
-    training.add_argument("--learning-rate", type=float, default=1e-4, help="Adam's, at the start (%(default)s)")
-    training.add_argument("--batch", type=int, default=50, help="triplets a step (%(default)s)")
-    training.add_argument("--dropout", type=float, default=0.5, help="of the difference maps, 0 to <1 (%(default)s)")
-    training.add_argument("--seed", type=int, default=1, help="of folds, batches, dropout (%(default)s)")
-    return parser
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name, fits, allowed in (
-        ("steps", options.steps >= 1, "1 or more"),
-        ("batch", options.batch >= 1, "1 or more"),
-        ("dropout", 0 <= options.dropout < 1, "from 0 to less than 1"),
-        ("learning-rate", 0 < options.learning_rate < math.inf, "more than 0"),
-        ("seed", 0 <= options.seed < 2**63, "0 or more"),
-    ):
-        if not fits:
-            raise InputError(f"--{name} {getattr(options, name.replace('-', '_'))}: must be {allowed}")
-
-
-def _folds(data: Data, folds: int, seed: int) -> list[int]:
-    """The fold of each comparison: whole photographs, in random order, dealt out one after another."""
-    photographs = sorted(data.comparisons["source"].unique())
-    if len(photographs) < 2 or folds < 2:
-        raise InputError(
-            f"{data.folder}: cross-validation by photograph needs 2 or more folds and votes on 2 or more photographs;"
-            f" there are {folds} and {len(photographs)}"
+def _task(options: argparse.Namespace) -> Task:
+    data = open_from(options)
+    backbone = load_backbone(options.backbone, options.backbone_weights)
+    start = options.start
+    if start == "auto":
+        published = options.backbone in LAYOUTS | SHIFT_TOLERANT and options.mode != "scratch"
+        start = "lpips" if published else "uniform"
+    everything = tested = data
+    if options.validation:
+        tested = _validation(options, data)
+        everything, fold = joined(data, tested)
+    else:
+        fold = folds_of(data, options.folds, options.seed)
+    if _is_first():
+        print(
+            f"{data.whose}; {len(data.comparisons):,} comparisons of {data.comparisons['source'].nunique()} photographs"
         )
-    order = torch.randperm(len(photographs), generator=torch.Generator().manual_seed(seed)).tolist()
-    fold = {photographs[index]: place % min(folds, len(photographs)) for place, index in enumerate(order)}
-    return [fold[name] for name in data.comparisons["source"]]
+    settings = {
+        "data": data.name,
+        "mode": options.mode,
+        "backbone": options.backbone,
+        "backbone_sha256": fingerprint(backbone.state_dict()),
+        "start": start,
+        "recipe": dataclasses.asdict((recipe if options.mode == "linear" else deep_recipe)(options)),
+        "folds": max(fold.values()) + 1,
+        "validation": tested.name if options.validation else None,
+        "reliability": options.reliability,
+        "voters": options.voters,
+        "whose_votes": data.whose,
+        **repeat.digests(everything),
+        "comparisons_sha256": runs.digest(to_score(data)),
+        "photographs": photographs(data),
+    }
+    return Task(options, everything, tested, fold, backbone, start, settings, data.folder / "runs")
 
 
-def _start(start: str, backbone: Trunk) -> torch.Tensor:
-    if start == "lpips":
-        return torch.cat(load_lpips_heads(backbone.name))
-    return torch.full((sum(backbone.channels),), 0.05)  # about the mean of LPIPS's own
+def _validation(options: argparse.Namespace, data: Data) -> Data:
+    same = {Path(path).resolve() for path in options.validation} <= {Path(path).resolve() for path in options.data}
+    split: Split | None = "test" if same and options.split == "train" else None
+    return open_data(options.validation, options.voters, options.votes_each, split, data.folder)
 
 
-def _votes(data: Data, fold: list[int], pairs: pd.DataFrame, pooled: torch.Tensor) -> Votes:
-    voted = data.comparisons
-    share = torch.tensor((voted["prefer_b"] / voted["votes"]).to_numpy(), dtype=torch.float32)
-    a, b = (pooled[torch.from_numpy(rows_of(pairs, voted, side))] for side in ("a", "b"))
-    return Votes(a, b, share, torch.tensor(fold), max(fold) + 1)
+def _linear(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut] | None:
+    """The run's folder, the tensors of each file to write, and held-out distances."""
+    options, first = task.options, _is_first()
+    opened = _open(task) if first else None
+    asked = heads.asked(task.data, task.fold, task.backbone, options.reliability == "use")
+    if opened is None:
+        return None
+    folder, resumed = opened
+    fit = Fit(asked.votes, torch.cat(_heads(task)), recipe(options))
+    with ExitStack() as stack:
+        heads.run(fit, folder, resumed, _log(options, folder, stack))
+    if options.patience:
+        print(f"held-out votes chose step {fit.best['step']:,} of {fit.step:,}")
+    weights = {"heads.safetensors": heads.states(fit, task.backbone.channels)}
+    return folder, weights, heads.held_out(fit, task.data, asked)
 
 
-def _train(fit: Fit, folder: Path) -> None:
-    total = fit.recipe.steps
-    with tqdm(total=total, initial=fit.step, desc="training", unit="step") as progress:
-        while fit.step < total:
-            before = fit.step
-            loss = fit.run(max(1, total // SAVES))
-            runs.write_checkpoint(folder, fit.state())
-            progress.set_postfix(loss=f"{loss:.4f}")
-            progress.update(fit.step - before)
+def _deep(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut] | None:
+    """The same where the trunk is trained too."""
+    options, accelerator = task.options, processes()
+    comparisons = task.data.comparisons
+    if comparisons.empty:
+        raise InputError(f"{task.data.name}: no comparisons to train on")
+    opened: list[Any] = [_open(task) if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        torch.distributed.broadcast_object_list(opened)
+    folder, resumed = opened[0]
+
+    def start() -> PerceptualMetric:
+        backbone = deepcopy(task.backbone)
+        if options.mode == "scratch":
+            he_initialise(backbone, options.seed)
+        return PerceptualMetric(backbone, _heads(task))
+
+    with ExitStack() as stack:
+        log = _log(options, folder, stack) if accelerator.is_main_process else _nowhere
+        outcome = train_deeply(
+            task.data, [task.fold[str(source)] for source in comparisons["source"]],
+            ballots_of(task.data, options.reliability == "use"), start, deep_recipe(options), folder, accelerator,
+            options.cross_validate, resumed, log,
+        )  # fmt: skip
+    if not accelerator.is_main_process:
+        return None
+    print(outcome.facts["exported"])
+    return folder, {"metric.safetensors": outcome.metric}, heads.HeldOut(outcome.held_out, {})
 
 
-def _report(data: Data, held_out: pd.DataFrame, untrained: str) -> list[judged.Row]:
+def _heads(task: Task) -> list[Tensor]:
+    if task.start == "lpips":
+        return load_lpips_heads(task.options.backbone)
+    return [torch.full((channels,), UNIFORM) for channels in task.backbone.channels]
+
+
+def _open(task: Task) -> tuple[Path, bool]:
+    return runs.open_run(task.runs_folder, task.settings, command_of(task.options))
+
+
+def _is_first() -> bool:
+    return int(os.environ.get(FIRST, "0")) == 0
+
+
+def _log(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Callable[[str, float, int], None]:
+    """Where losses go: TensorBoard, if that was asked for."""
+    if not options.tensorboard:
+        return _nowhere
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UnavailableError("--tensorboard needs the package tensorboard: pip install 'eyetune[train]'") from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+    stack.callback(writer.close)
+    return writer.add_scalar
+
+
+def _nowhere(name: str, value: float, step: int) -> None:
+    """Logs nothing."""
+
+
+def _report(task: Task, held_out: heads.HeldOut) -> list[judged.Row]:
+    """Print the held-out scores beside those of other metrics on the same comparisons; returns the table."""
+    ids = held_out.comparisons.index
+    comparisons = task.data.comparisons[task.data.comparisons["id"].isin(ids)].reset_index(drop=True)
+    data = dataclasses.replace(task.tested, comparisons=comparisons)
     scores, missing = baselines(data)
     for name in sorted(data.simulators - set(scores)):
         try:
@@ -160,11 +221,12 @@ def _report(data: Data, held_out: pd.DataFrame, untrained: str) -> list[judged.R
         except InputError as error:  # an import may name a metric that is not here
             missing[name] = str(error)
     title = "trained (held out)"
-    rows = judged.table(data, {title: held_out, **scores}, {title: "heads that never saw the photograph"})
+    rows = judged.table(data, {title: held_out.comparisons, **scores}, {title: "weights that never saw the photograph"})
     print(f"held-out scores; {judged.INTERVALS}")
     print(judged.text(rows))
+    untrained = f"lpips-{task.options.backbone}"
     if untrained in scores:
-        gain = judged.difference(data, held_out, scores[untrained])
+        gain = judged.difference(data, held_out.comparisons, scores[untrained])
         interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
         print(f"  trained minus {untrained}, on the same comparisons: {100 * gain.value:+.1f} points ({interval})")
     for name, reason in missing.items():

@@ -147,16 +147,16 @@ def test_detection_loss_learns_the_threshold():
     ballots = counted(random.binomial(5, p), np.full(2000, 5))
     distance = torch.tensor(d, dtype=torch.float32)[None]
     loss = DetectionLoss(1, ballots)
-    loss.start(distance, None, ballots)
+    loss.start(distance, distance, ballots)
     optimiser = torch.optim.Adam(loss.parameters(), lr=0.05)
     for _ in range(300):
         optimiser.zero_grad()
-        loss(distance, None, ballots).sum().backward()
+        loss(distance, distance, ballots).sum().backward()
         optimiser.step()
     assert loss.measured()["jnd"] == pytest.approx(0.2, rel=0.05)
     assert loss.measured()["jnd_slope"] == pytest.approx(5, rel=0.15)
     zero = torch.zeros(1, 2000, requires_grad=True)
-    loss(zero, None, ballots).sum().backward()
+    loss(zero, zero, ballots).sum().backward()
     assert torch.isfinite(zero.grad).all()
 
 
