@@ -16,12 +16,14 @@ from metric.measures import MEASURES, measure
 from metric.pairs import pairs_of, rows_of
 from study import tables
 from study.errors import InputError, UnavailableError
+from study.files import sha256, write_text
 from study.folder import read_scores
 from study.records import Score
 
 SCORES = "scores.parquet"
 BASELINES = ("psnr", "ssim", "ms-ssim", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists")
 SLOW = ("dists",)  # in a report that nobody asked for it: VGG16 again, with its poolings at full size
+MANY = 2000  # photographs that an exported file lists
 OF_PAIRS = ("same_different", "ratings", "ladders")
 
 
@@ -221,14 +223,29 @@ def _print_missing(missing: dict[str, str]) -> None:
         print(f"{', '.join(name for name in missing if missing[name] == reason)}: not computed: {reason}")
 
 
+def photographs(data: Data) -> list[str]:
+    """8 hexadecimal digits made from each compared photograph's name; none where there are more than MANY.
+
+    An exported metric carries them, so that `eyetune score` can say which photographs it has learned from.
+    """
+    names = sorted(map(str, data.comparisons["source"].unique()))
+    return [sha256(name.encode())[:8] for name in names] if len(names) <= MANY else []
+
+
 def _trained_here(data: Data, names: Iterable[str]) -> dict[str, str]:
     """A note for each exported metric that learned from these very comparisons, or from some of these photographs."""
-    digest = runs.digest(to_score(data))
+    digest, here = runs.digest(to_score(data)), set(photographs(data))
     notes = {}
     for path in (Path(name) for name in names if name.endswith(".safetensors")):
         settings = exported.describe(path)["card"].get("settings", {})
+        seen = len(here & set(settings.get("photographs", [])))
         if settings.get("comparisons_sha256") == digest:
             notes[exported.name_of(path)] = "trained on these very comparisons: NOT held out"
+        elif seen:
+            notes[exported.name_of(path)] = (
+                f"it learned from photographs with the names of {seen} of these {len(here)}; if they are the same, this"
+                " flatters it"
+            )
     return notes
 
 
@@ -255,6 +272,9 @@ def _robustness(data: Data, titles: dict[str, str], pairs: judged.PairDistances,
             print(f"{title}: robustness not tested: {error}")
             continue
         found.append(table)
+        run = Path(name).resolve().parent.parent  # of RUN/export/NAME.safetensors
+        if name.endswith(".safetensors") and (run / "run.json").exists():
+            write_text(run / "robustness.csv", table.drop(columns="metric").to_csv(index=False, float_format="%.4g"))
     if not found:
         raise UnavailableError(f"{data.name}: --robustness needs images, and metrics that can be computed of them")
     return pd.concat(found, ignore_index=True)
