@@ -29,10 +29,12 @@ class PerceptualMetric(nn.Module):
     """Plain values that turn distances into probabilities and JND; None where the metric was not calibrated."""
 
     def __init__(self, backbone: Trunk, heads: Sequence[Tensor]) -> None:
-        """`heads`: one `(C_k,)` tensor of weights >= 0 a tap. Raises ValueError where they do not fit the trunk."""
+        """`heads`: one `(C_k,)` tensor of weights >= 0 a tap. Raises ValueError where they are others."""
         super().__init__()
         if [tuple(head.shape) for head in heads] != [(channels,) for channels in backbone.channels]:
             raise ValueError(f"heads of {[tuple(h.shape) for h in heads]} do not fit {backbone.name}")
+        if not all((head >= 0).all() for head in heads):  # written so that NaN fails too
+            raise ValueError("heads are weights of 0 or more; with others a distance could be negative")
         self.backbone = backbone
         self._calls = 0
         self.heads = nn.ParameterList([nn.Parameter(head.detach().clone().float()) for head in heads])
