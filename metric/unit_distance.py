@@ -8,6 +8,7 @@ the gradient is 2 / |f1| (t - s u1), where the second term is what normalising t
 operations this needs about twenty passes over the maps, here it needs about ten, and nothing is kept but the inputs.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class _UnitDistance(torch.autograd.Function):
         difference = f1 * _inverse_length(f1)
         difference -= reference  # two roundings as in `normalise`, not one fused: identical images must give 0
         rows = difference.square_().permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C), a view in channels_last
-        with torch.autocast(features.device.type, enabled=False):  # it would round the products to 8 bits
+        with _full_precision(features.device.type):
             return (rows @ head.to(rows.dtype)).mean(dim=1)
 
     @staticmethod
@@ -101,6 +102,13 @@ class _UnitDistance(torch.autograd.Function):
             step = inverse_length * scale
             to_features = pull.mul_(step).addcmul_(unit, along * step, value=-1).to(features.dtype)
         return to_reference, to_features, to_head
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[None]:
+    """Autocast would round a product to 8 bits."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _wide(features: Tensor) -> Tensor:

@@ -192,9 +192,7 @@ def test_a_file_that_is_absent_or_no_python_is_refused(tmp_path):
 
 
 def test_an_unknown_trunk_names_those_there_are():
-    with pytest.raises(
-        InputError, match="unknown trunk 'resnet'; there are: alex, vgg, .* timm:MODEL, and path"
-    ):
+    with pytest.raises(InputError, match="unknown trunk 'resnet'; there are: alex, vgg, .* timm:MODEL, and path"):
         load_backbone("resnet")
 
 
