@@ -17,13 +17,16 @@ class PatchConv(nn.Conv2d):
     """A convolution whose kernel is at least as large as its stride s, computed on s x s patches as channels.
 
     The same numbers with other strides: a 3-channel input of stride 4 becomes a 48-channel input of stride 1, of which
-    processors compute the gradient to the image about four times faster.
+    processors compute the gradient to the image about four times faster. Training the kernel, where no gradient of the
+    image is wanted, is twice as fast as it stands.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps `(N, outputs, H, W)`, as of `nn.Conv2d`."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)  # a graph to hand out says what is meant
+        if self.weight.requires_grad and not x.requires_grad:
+            return super().forward(x)
         stride, kernel, padding = self.stride[0], self.kernel_size[0], int(self.padding[0])
         blocks = -(-kernel // stride)
         weight = functional.pad(self.weight, (0, blocks * stride - kernel) * 2)

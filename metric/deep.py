@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from metric.backbones import Trunk
 from metric.ballots import Ballots
+from metric.checks import check_size
+from metric.dropped_distance import dropped_distance
 from metric.fit import DECAY
 from metric.loading import Batch, Order, Triplets, load, whole
 from metric.losses import Loss
-from metric.model import PerceptualMetric, normalise
+from metric.model import PerceptualMetric
 from study.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,16 +79,17 @@ class Learner(nn.Module):
         """Distances `(n,)` of a and of b from the reference, of triplets `(3, n, H, W, 3)` uint8."""
         # uint8 pixels lie with their channels last, as the trunk likes them: a permutation, no copy.
         pixels = images.flatten(0, 1).permute(0, 3, 1, 2).to(self.metric.heads[0].dtype) / 255
+        check_size(pixels, self.metric.backbone.smallest)
         with torch.autocast(images.device.type, PRECISIONS[self.precision], enabled=self.precision != "no"):
             maps = self.metric.backbone(pixels)
         with torch.autocast(images.device.type, enabled=False):
-            totals = [torch.zeros((), device=images.device)] * 2
-            for head, features in zip(self.metric.heads, maps, strict=True):
-                reference, *sides = normalise(features).chunk(3)
-                for k, side in enumerate(sides):
-                    dropped = functional.dropout((reference - side) ** 2, self.dropout, self.training)
-                    totals[k] = totals[k] + dropped.mean(dim=(2, 3)) @ head
-        return totals[0], totals[1]
+            dropout = self.dropout if self.training else 0.0
+            taps = [
+                dropped_distance(features.to(head.dtype), head, dropout)
+                for head, features in zip(self.metric.heads, maps, strict=True)
+            ]
+        distance_a, distance_b = torch.stack(taps).sum(dim=0)
+        return distance_a, distance_b
 
 
 def he_initialise(trunk: Trunk, seed: int) -> None:
@@ -169,7 +171,7 @@ class DeepFit:
         for _ in range(steps):
             total += self._step()
         loss = float(self.accelerator.reduce(total)) / max(steps, 1)
-        if not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.learner.parameters())):
+        if not math.isfinite(loss + float(nn.utils.get_total_norm(self.learner.parameters()))):
             raise InputError(
                 f"steps {before} to {self.step}: the loss or a weight is not a finite number ({loss:.3g});"
                 " try a smaller --trunk-learning-rate, or --precision bf16 in place of fp16"

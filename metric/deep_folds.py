@@ -72,7 +72,7 @@ def train(
 ) -> Outcome:
     """Train what `start` gives on `data.comparisons`, whose folds and ballots stand in their order.
 
-    Goes on from the checkpoint in `folder` where `resumed`. `log` is told of the training and held-out loss.
+    A fold of -1 is never held out. Goes on from the checkpoint in `folder` where `resumed`. `log` is told of the training and held-out loss.
     """
     main = accelerator.is_main_process
     triplets = Triplets(data, data.comparisons, recipe.seed, recipe.crop, quiet=not main)
@@ -155,10 +155,9 @@ def _outcome(fit: DeepFit, done: list[dict[str, Any]], data: Data, fold: list[in
             " each held one fold of photographs out; the held-out scores are of those"
         )
     else:
-        exported = (
-            f"trained without fold 0 of {max(fold) + 1}, the held-out photographs, whose votes also chose the best"
-            f" step, {fit.best['step']:,}"
-        )
+        without = f"fold 0 of {max(fold) + 1}" if max(fold) else "the validation data"
+        step = f"whose votes also chose the best step, {fit.best['step']:,}" if fit.recipe.patience else "to the end"
+        exported = f"trained without {without}, the held-out photographs, {step}"
     state = {key: value.detach().cpu().contiguous() for key, value in fit.learner.metric.state_dict().items()}
     facts = {
         "exported": exported,

@@ -19,6 +19,7 @@ from metric.ballots import ballots_of
 from metric.data import COMPARISONS, Data
 from metric.deep import DeepFit, DeepRecipe, Learner, he_initialise, swap
 from metric.deep_folds import processes, train
+from metric.dropped_distance import dropped_distance
 from metric.loading import Order, Part, Triplets, load
 from metric.losses import make_loss
 from metric.model import PerceptualMetric
@@ -142,6 +143,41 @@ def test_distances_are_the_metric_s_and_dropout_keeps_their_mean():
         dropped = torch.stack([learner.distances(data)[0] for _ in range(60)])
     assert torch.allclose(dropped.mean(dim=0), found[0], rtol=0.02)
     assert (dropped.std(dim=0) > 1e-4 * found[0]).all()
+
+
+def test_the_fused_distance_and_its_gradients_are_those_of_single_operations():
+    """In float64, without dropout and with the mask that was drawn; also at a zero feature and at equal images."""
+    features = torch.randn(6, 5, 3, 4, dtype=torch.float64)
+    features[2, :, 1, 1] = 0
+    features[3] = features[1]
+    head = torch.rand(5, dtype=torch.float64)
+    inputs = [features.requires_grad_(), head.requires_grad_()]
+    weights = torch.rand(2, 2, dtype=torch.float64)
+    for dropout in (0.0, 0.5):
+        torch.manual_seed(3)
+        found = dropped_distance(*inputs, dropout)
+        torch.manual_seed(3)
+        numbers = torch.empty(4 * 12 * 5 // 8, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)
+        keep = (numbers >= 256 * dropout).view(4, 12, 5).double()
+        unit = features * torch.rsqrt((features**2).sum(dim=1, keepdim=True) + 1e-10)
+        reference, *sides = unit.permute(0, 2, 3, 1).flatten(1, 2).chunk(3)
+        squared = torch.cat([(side - reference) ** 2 for side in sides]) * keep / (1 - dropout)
+        expected = (squared.mean(dim=1) @ head).view(2, 2)
+        assert torch.allclose(found, expected, rtol=1e-10)
+        gradients = [torch.autograd.grad((d * weights).sum(), inputs) for d in (found, expected)]
+        for mine, theirs in zip(*gradients, strict=True):
+            assert mine.isfinite().all()
+            assert torch.allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("dropout", [0.5, 0.1])
+def test_the_fused_distance_has_the_moments_of_dropout(dropout):
+    features, head = torch.rand(3, 4, 3, 3).repeat_interleave(4000, dim=0), torch.rand(4)
+    reference, a, _ = (features * torch.rsqrt((features**2).sum(dim=1, keepdim=True))).chunk(3)
+    expected = functional.dropout((a - reference) ** 2, dropout).mean(dim=(2, 3)) @ head
+    found = dropped_distance(features, head, dropout)[0]
+    assert found.mean().item() == pytest.approx(expected.mean().item(), rel=0.02)
+    assert found.std().item() == pytest.approx(expected.std().item(), rel=0.05)
 
 
 def test_three_images_go_through_the_trunk_together_and_need_no_gradient(tmp_path):
