@@ -38,13 +38,13 @@ def test_known_answers_of_the_example_images(version, name, backbones):
     assert answers == pytest.approx(KNOWN[version, name], abs=6e-5)  # the answers are given to four digits
 
 
-def package(name: str):
+def package(name: str, spatial: bool = False):
     """The package's own LPIPS with the same trunk; it would download one."""
     import_torchvision()
     import lpips as peer
 
     with torch.random.fork_rng():
-        model = peer.LPIPS(net=name, pnet_rand=True, verbose=False)
+        model = peer.LPIPS(net=name, pnet_rand=True, verbose=False, spatial=spatial)
     state = load_backbone(name).state_dict()
     names = {key: f"features.{key.split('.', 1)[1]}" for key in model.net.state_dict()}
     model.net.load_state_dict({key: state[source] for key, source in names.items()})
@@ -77,6 +77,15 @@ def test_equals_the_package_for_squeeze(backbones):
     assert torch.allclose(lpips("squeeze")(x, y), package("squeeze")(x, y, normalize=True).flatten(), atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", ["alex", "vgg", "squeeze"])
+def test_the_map_equals_the_package_s(name, backbones):
+    """`spatial=True` of the package, to 1e-4."""
+    x, y = torch.rand(2, 2, 3, 51, 64, generator=torch.Generator().manual_seed(6))
+    found = lpips(name).spatial(x, y)
+    assert torch.allclose(found, package(name, spatial=True)(x, y, normalize=True), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "images",
     [torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64), torch.full((1, 3, 64, 64), 0.5)],
@@ -92,7 +101,7 @@ def test_gradients_are_finite_where_images_are_identical(images):
 
 
 def test_gradients_are_finite_at_zero_features():
-    """LPIPS divides by the root of a zero sum; a linear tap then hands NaN to the image."""
+    """Defect 1: LPIPS divides by the root of a zero sum; a linear tap then hands NaN to the image."""
     from metric.model import normalise
 
     features = torch.zeros(1, 8, 4, 4, requires_grad=True)
@@ -101,7 +110,7 @@ def test_gradients_are_finite_at_zero_features():
 
 
 def test_half_precision_features_do_not_become_nan():
-    """LPIPS's epsilon vanishes in float16."""
+    """Defect 2: LPIPS's epsilon vanishes in float16."""
     from metric.model import normalise
 
     assert torch.isfinite(normalise(torch.zeros(1, 8, 4, 4, dtype=torch.float16))).all()
@@ -131,6 +140,7 @@ def test_is_a_symmetric_non_negative_distance(height, width, seed):
 
 @pytest.mark.parametrize("name", ["alex", "vgg"])
 def test_smallest_image(name):
+    """Defect 7: the package crashes inside a pooling layer."""
     metric = lpips(name)
     side = LAYOUTS[name].smallest
     assert torch.isfinite(metric(torch.rand(1, 3, side, side), torch.rand(1, 3, side, side))).all()
@@ -144,6 +154,7 @@ def test_smallest_image(name):
         (torch.rand(1, 3, 64, 64) * 255, torch.rand(1, 3, 64, 64), "expected \\[0, 1\\]"),
         (torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64) * 255, "expected \\[0, 1\\]"),
         (torch.full((1, 3, 64, 64), float("nan")), torch.rand(1, 3, 64, 64), "expected \\[0, 1\\]"),
+        (torch.rand(1, 3, 64, 64), torch.full((1, 3, 64, 64), float("nan")), "distorted: values from nan"),
         (torch.rand(1, 3, 64, 64) - 0.5, torch.rand(1, 3, 64, 64), "expected \\[0, 1\\]"),
         (torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64), "differ in shape"),
         (torch.rand(3, 64, 64), torch.rand(3, 64, 64), "expected a float tensor"),
@@ -152,6 +163,7 @@ def test_smallest_image(name):
     ],
 )
 def test_bad_input_is_refused(reference, distorted, message):
+    """Defect 7: the package takes [0, 255], lets batches broadcast, and gives NaN for NaN."""
     with pytest.raises(InputError, match=message):
         lpips("alex")(reference, distorted)
 
