@@ -23,7 +23,7 @@ from metric.deep import DeepFit, DeepRecipe
 from metric.loading import Triplets
 from metric.losses import make_loss
 from metric.model import PerceptualMetric
-from study.errors import UnavailableError
+from study.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,7 +55,7 @@ def processes(cpu: bool = False) -> "Accelerator":
         raise UnavailableError(
             "training the trunk needs the package accelerate: pip install 'eyetune[train]'"
         ) from None
-    return Accelerator(cpu=cpu)
+    return Accelerator(cpu=cpu or not torch.accelerator.is_available())  # on a CPU it joins processes only if told so
 
 
 def train(
@@ -72,8 +72,15 @@ def train(
 ) -> Outcome:
     """Train what `start` gives on `data.comparisons`, whose folds and ballots stand in their order.
 
-    A fold of -1 is never held out. Goes on from the checkpoint in `folder` where `resumed`. `log` is told of the training and held-out loss.
+    Photographs of fold -1 are never held out. Goes on from the checkpoint in `folder` where `resumed`. `log` is told of
+    the training and held-out loss. Raises InputError for images that do not fit, for a fold without comparisons, and
+    where numbers are no longer finite.
     """
+    empty = set(range(max(fold) + 1 if cross_validate else 1)) - set(fold)
+    if empty or len(set(fold)) < 2:
+        raise InputError(
+            f"{data.name}: no comparisons in fold {min(empty, default=1)}; try fewer --folds, or another --seed"
+        )
     main = accelerator.is_main_process
     triplets = Triplets(data, data.comparisons, recipe.seed, recipe.crop, quiet=not main)
     stages: list[int | None] = [*range(max(fold) + 1), None] if cross_validate else [0]

@@ -159,6 +159,8 @@ def _check(options: argparse.Namespace) -> None:
     ):
         if not fits:
             raise InputError(f"--{name} {getattr(options, name.replace('-', '_'))}: must be {allowed}")
+    if options.cross_validate and options.validation:
+        raise InputError("--cross-validate makes its own folds; leave it or --validation out")
     given = [
         name for name, unset in zip(ONLY_DEEP, (None, None, True, "no", False, False), strict=True)
         if getattr(options, name) != unset

@@ -59,6 +59,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     raise InputError(f"{folder} is not a run's folder, or a damaged one: no readable run.json in it")
 
 
+def add_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Say in run.json, under `training`, what came out: plain values."""
+    write_text(folder / "run.json", json.dumps(read_settings(folder) | {"training": dict(facts)}, indent=1))
+
+
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Keep a state of training: tensors and plain values."""
     buffer = io.BytesIO()

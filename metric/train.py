@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from metric import heads, judged, repeat, runs
-from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Trunk
+from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
 from metric.ballots import ballots_of
 from metric.calibrate import calibrate
 from metric.data import Data
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def _task(options: argparse.Namespace) -> Task:
     data = open_from(options)
-    backbone = load_backbone(options.backbone, options.backbone_weights)
+    backbone = _trunk(options)
     start = options.start
     if start == "auto":
         published = options.backbone in LAYOUTS | SHIFT_TOLERANT and options.mode != "scratch"
@@ -114,6 +114,7 @@ def _task(options: argparse.Namespace) -> Task:
         "start": start,
         "recipe": dataclasses.asdict((recipe if options.mode == "linear" else deep_recipe)(options)),
         "folds": max(fold.values()) + 1,
+        "cross_validate": options.cross_validate,
         "validation": tested.name if options.validation else None,
         "reliability": options.reliability,
         "voters": options.voters,
@@ -160,10 +161,7 @@ def _deep(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut
     folder, resumed = opened[0]
 
     def start() -> PerceptualMetric:
-        backbone = deepcopy(task.backbone)
-        if options.mode == "scratch":
-            he_initialise(backbone, options.seed)
-        return PerceptualMetric(backbone, _heads(task))
+        return PerceptualMetric(deepcopy(task.backbone), _heads(task))
 
     with ExitStack() as stack:
         log = _log(options, folder, stack) if accelerator.is_main_process else _nowhere
@@ -172,10 +170,23 @@ def _deep(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut
             ballots_of(task.data, options.reliability == "use"), start, deep_recipe(options), folder, accelerator,
             options.cross_validate, resumed, log,
         )  # fmt: skip
-    if not accelerator.is_main_process:
+    first = accelerator.is_main_process  # who is first is forgotten at the end
+    accelerator.end_training()
+    if not first:
         return None
     print(outcome.facts["exported"])
+    runs.add_facts(folder, outcome.facts)
     return folder, {"metric.safetensors": outcome.metric}, heads.HeldOut(outcome.held_out, {})
+
+
+def _trunk(options: argparse.Namespace) -> Trunk:
+    """The trunk to start from: with its weights, or random ones of the seed, for which none are looked for."""
+    ours = options.backbone in LAYOUTS | SHIFT_TOLERANT
+    if options.mode != "scratch":
+        return load_backbone(options.backbone, options.backbone_weights)
+    backbone = Backbone(options.backbone) if ours else load_backbone(options.backbone, options.backbone_weights)
+    he_initialise(backbone, options.seed)
+    return backbone
 
 
 def _heads(task: Task) -> list[Tensor]:
