@@ -68,7 +68,7 @@ def main() -> None:
     )
     print("\nKendall's tau-b of distance and level\n" + taus(table, distances).to_string(float_format="%.3f"))
     print("\ndistance at the middle of the accepted range of thresholds, and whether the other three's foretell it")
-    print(thresholds(table, distances).to_string(float_format="%.4g"))
+    print(thresholds(table, distances).to_string(float_format=lambda value: f"{value:.4g}"))
 
 
 def trained(work: Path, options: argparse.Namespace) -> Path:

@@ -6,6 +6,7 @@ not change its mind because an image has moved by a pixel, which no observer see
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,13 @@ from tqdm import tqdm
 from analysis.agreement import Floats
 from analysis.correlation import ladder_tau
 from metric.data import Data
-from metric.judged import WIDTH
 from metric.measures import Measure
 from metric.pairs import load_images
 from study.errors import InputError, UnavailableError
 
 SHIFTS = (1, 2, 3, 4)
 SCALES = (0.5, 1.5)
+WINDOW = 192  # pixels: shifts and scales are tested in the middle of the images, which takes half as long
 COUNT = 32  # comparisons, two pairs of images each
 COLUMNS = ["metric", "test", "value", "meaning"]
 MEANINGS = {
@@ -38,19 +39,10 @@ MEANINGS = {
     **{f"scale {s:g}": f"Spearman's correlation of distances at {s:g} times the size with those at full size"
        for s in SCALES},
 }  # fmt: skip
-SHOWN = [
-    "identity",
-    "least",
-    "symmetry",
-    "steps",
-    "tau",
-    "shift 1",
-    "shift 4",
-    "flips 1",
-    "flips 4",
-    "scale 0.5",
-    "scale 1.5",
-]
+SHOWN = (
+    ("identity", "least", "symmetry", "steps", "tau"),
+    ("shift 1", "shift 4", "flips 1", "flips 4", "scale 0.5", "scale 1.5"),
+)  # what a terminal shows
 
 
 def robustness(
@@ -93,16 +85,20 @@ def of_ladders(ladders: pd.DataFrame, distance: Floats) -> dict[str, float]:
 
 
 def text(table: pd.DataFrame) -> str:
-    """The table for a terminal: a metric a line, and below what the columns mean."""
+    """The table for a terminal: a metric a line, in two blocks, and below what the columns mean."""
     names = list(dict.fromkeys(table["metric"]))
-    tests = [test for test in SHOWN if test in set(table["test"])]
     values = table.set_index(["metric", "test"])["value"]
-    width = min(max(map(len, names)), WIDTH - 10 * len(tests))
-    lines = ["  " + " " * width + "".join(f" {test:>9}" for test in tests)]
-    for name in names:
-        cells = (f" {values.get((name, test), np.nan):>9.3g}".replace("nan", "  -") for test in tests)
-        lines.append(f"  {name[:width]:<{width}}" + "".join(cells))
-    return "\n".join([*lines, *(f"  {test}: {MEANINGS[test]}" for test in tests if not test.endswith(("4", "1.5")))])
+    width = max(map(len, names))
+    lines = []
+    for shown in SHOWN:
+        tests = [test for test in shown if test in set(table["test"])]
+        if tests:
+            lines.append("  " + " " * width + "".join(f"  {test:>9}" for test in tests))
+        for name in names if tests else []:
+            cells = (f"{values[name, test]:.3g}" if (name, test) in values.index else "-" for test in tests)
+            lines.append(f"  {name:<{width}}" + "".join(f"  {cell:>9}" for cell in cells))
+    meant = [test for shown in SHOWN for test in shown if not test.endswith(("4", "1.5"))]
+    return "\n".join([*lines, *(f"  {test}: {MEANINGS[test]}" for test in meant if test in set(table["test"]))])
 
 
 def _of_comparisons(data: Data, found: Measure, chosen: pd.DataFrame, seed: int) -> dict[str, float]:
@@ -119,29 +115,26 @@ def _of_comparisons(data: Data, found: Measure, chosen: pd.DataFrame, seed: int)
 
 
 def _of_one(found: Measure, reference: Tensor, images: Tensor, turned: bool) -> dict[str, Floats]:
-    """Distances of one comparison's images `(2, 3, H, W)`, by test."""
-    back = np.concatenate([_distances(found, image, reference) for image in images.split(1)])
+    """Distances of one comparison's images `(2, 3, H, W)`, by test; those of `moved` and scaled ones in a window."""
     values = {
         "plain": _distances(found, reference, images),
         "identity": _distances(found, reference, reference),  # alone: in a batch other kernels may round otherwise
-        "back": back,
+        "back": _distances(found, images[:1], reference),
     }
-    margin = max(SHIFTS)
-    centre = reference[:, :, margin:-margin, margin:-margin]
-    height, width = centre.shape[2:]
-    moved = []
-    for shift in (0, *SHIFTS):
-        y, x = (margin + shift, margin) if turned else (margin, margin + shift)
-        moved.append(images[:, :, y : y + height, x : x + width])
-    try:
-        values["moved"] = _distances(found, centre, torch.cat(moved)).reshape(len(moved), 2)
-    except UnavailableError:
-        pass  # too small for this metric without its margin
+    height, width = (min(side - 2 * max(SHIFTS), WINDOW) for side in reference.shape[2:])
+    top, left = ((side - inner) // 2 for side, inner in zip(reference.shape[2:], (height, width), strict=True))
+
+    def window(of: Tensor, shift: int = 0) -> Tensor:
+        y, x = (top + shift, left) if turned else (top, left + shift)
+        return of[:, :, y : y + height, x : x + width]
+
+    with suppress(UnavailableError):  # too small for this metric
+        moved = torch.cat([window(images, shift) for shift in (0, *SHIFTS)])
+        values["moved"] = _distances(found, window(reference), moved).reshape(-1, 2)
     for scale in SCALES:
-        try:
-            values[f"scale {scale:g}"] = _distances(found, _scaled(reference, scale), _scaled(images, scale))
-        except UnavailableError:
-            continue
+        with suppress(UnavailableError):
+            scaled = (_scaled(window(part), scale) for part in (reference, images))
+            values[f"scale {scale:g}"] = _distances(found, *scaled)
     return values
 
 
@@ -160,7 +153,7 @@ def _summary(kept: Mapping[str, Floats]) -> dict[str, float]:
     values = {
         "identity": float(np.abs(kept["identity"]).max()),
         "least": float(min(part.min() for part in kept.values())),
-        "symmetry": float(np.abs(plain - kept["back"]).max()) / typical,
+        "symmetry": float(np.abs(plain[:, :1] - kept["back"]).max()) / typical,
     }
     if "moved" in kept:
         moved = kept["moved"]  # (comparisons, 1 + shifts, 2)
@@ -170,6 +163,6 @@ def _summary(kept: Mapping[str, Floats]) -> dict[str, float]:
             values[f"flips {shift}"] = float((preferred[:, k] * preferred[:, 0] < 0).mean())
     for scale in SCALES:
         test = f"scale {scale:g}"
-        if test in kept and np.ptp(plain) and np.ptp(kept[test]):
-            values[test] = float(spearmanr(plain.ravel(), kept[test].ravel()).statistic)
+        if test in kept and "moved" in kept and np.ptp(kept["moved"][:, 0]) and np.ptp(kept[test]):
+            values[test] = float(spearmanr(kept["moved"][:, 0].ravel(), kept[test].ravel()).statistic)
     return values

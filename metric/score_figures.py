@@ -12,7 +12,9 @@ from analysis.calibration import reliability
 from analysis.figures import FAINT, INK, LINES, MARKERS, PALETTE, POINTS_AS_VECTORS
 from metric.judged import CEILINGS, Row
 
-MOST = 6  # metrics in one calibration or ratings figure; the best by 2AFC
+MOST = 6  # metrics in the ratings figure, the best by 2AFC
+CURVES = 4  # in the calibration figure
+VOTES_A_BIN = 100  # at least, and 15 bins at most
 BANDS = {"two observers": "#cfe3f1", "majority oracle": "#e9e4d2"}
 LONGEST = 30  # letters of a name beside a figure
 
@@ -49,8 +51,9 @@ def calibration(figure: Figure, data: pd.DataFrame, chances: Mapping[str, Floats
     """Predicted against observed share of votes for the favoured image, a line a metric, with Wilson's intervals."""
     axes = figure.add_subplot()
     axes.plot([0.5, 1], [0.5, 1], color=FAINT, linewidth=1, linestyle="--")
-    for place, (name, p) in enumerate([*chances.items()][:MOST]):
-        curve = reliability(p, data["prefer_b"], data["votes"])
+    bins = int(np.clip(data["votes"].sum() // VOTES_A_BIN, 3, 15))
+    for place, (name, p) in enumerate([*chances.items()][:CURVES]):
+        curve = reliability(p, data["prefer_b"], data["votes"], bins)
         ends = np.stack([curve["observed"] - curve["low"], curve["high"] - curve["observed"]]).clip(min=0)
         axes.errorbar(
             curve["predicted"], curve["observed"], yerr=ends, label=shortened(name), linewidth=1.3, elinewidth=0.8,
@@ -63,7 +66,7 @@ def calibration(figure: Figure, data: pd.DataFrame, chances: Mapping[str, Floats
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
-    columns = 1 if max(map(len, chances)) > 22 else 2
+    columns = 1 if max(map(len, [*chances][:CURVES])) > 24 else 2
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns, columnspacing=1.2)
 
 
