@@ -180,6 +180,18 @@ def test_the_fused_distance_has_the_moments_of_dropout(dropout):
     assert found.std().item() == pytest.approx(expected.std().item(), rel=0.05)
 
 
+def test_a_compiler_s_graph_is_the_same_without_dropout(tmp_path):
+    """Compiled code takes single operations in place of the fused distance: same loss, same gradients."""
+    fit = make_fit(red_data(tmp_path, each=2), replace(RECIPE, dropout=0.0))
+    images, ballots = fit.triplets[Part((0, 1, 2))].images, fit.ballots.rows(torch.arange(3))
+    results = []
+    for learner in (fit.learner.eval(), torch.compile(fit.learner.eval(), backend="eager", fullgraph=True)):
+        loss = learner(images, ballots)
+        results.append((loss, *torch.autograd.grad(loss, list(fit.learner.metric.parameters()))))
+    for plain, compiled in zip(*results, strict=True):
+        assert torch.allclose(plain, compiled, rtol=1e-4, atol=1e-6)
+
+
 def test_three_images_go_through_the_trunk_together_and_need_no_gradient(tmp_path):
     """Defect 6 of lpips: the reference twice, and gradients of all images."""
     fit = make_fit(red_data(tmp_path))
