@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int | None:
     behaviour = pd.DataFrame(columns=robustness.COLUMNS)
     if options.robustness:
         behaviour = _robustness(data, titles, pairs, options.robustness)
-        print(f"\nrobustness, on {options.robustness} comparisons\n{robustness.text(behaviour)}")
+        print(f"\nrobustness\n{robustness.text(behaviour)}")
     path = score_report.write(data, rows, slices, differences, behaviour, pairs, predicted)
     print(f"\nthe same as a page, tables and figures: {path}")
     return 0
