@@ -1,8 +1,10 @@
 """Any network can carry the metric, and the shift-tolerant ones are ST-LPIPS's."""
 
 import io
+import re
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -60,6 +62,15 @@ def test_a_module_becomes_a_trunk_whose_state_holds_its_weights():
     again.load_state_dict(metric.state_dict())
     assert torch.equal(again(x, y), metric(x, y))
     assert (metric(x, y) > 0).all()
+
+
+def test_the_documented_trunk_works(capsys):
+    """The first example of docs/custom_trunk.md runs as it stands there."""
+    text = (Path(__file__).parent.parent / "docs" / "custom_trunk.md").read_text()
+    example = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    with torch.random.fork_rng():
+        exec(example[1], {"__name__": "example"})
+    assert capsys.readouterr().out == "(8, 16) 1 torch.Size([1])\n"
 
 
 def test_a_method_of_a_module_is_a_trunk_too():
