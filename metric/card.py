@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from metric import judged
+from metric.backbones import LAYOUTS, SHIFT_TOLERANT
 
 CARD = """---
 library_name: eyetune
@@ -51,8 +52,9 @@ weights. Distances of different metrics are on different scales. It was not made
 
 ## Licence
 
-{licence} The votes and the photographs behind them may carry terms of their own; whoever gathered them says under which
-terms these weights may be used.
+{licence}
+The votes and the photographs behind them may carry terms of their own; whoever gathered them says under which terms
+these weights may be used.
 """
 
 WARNINGS = {
@@ -102,8 +104,8 @@ distance = lpips.LPIPS(net="{backbone}", model_path="{file}")
 loss = distance(reference, decoded, normalize=True).mean()  # normalize: [0, 1] instead of [-1, 1]
 ```""",
 }
-TITLES = {"two_afc": "2AFC %", "majority": "majority %"}
-SHARES = set(TITLES)  # columns that are printed in per cent
+COLUMNS = {"two_afc": ("2AFC %", 100, 1)} | {key: column[:3] for key, column in judged.COLUMNS.items()}
+"""Title, factor and digits of the columns that have them."""
 
 
 def markdown(description: Mapping[str, Any], files: Mapping[str, str], smallest: Mapping[str, int]) -> str:
@@ -112,7 +114,6 @@ def markdown(description: Mapping[str, Any], files: Mapping[str, str], smallest:
     settings = card.get("settings", {})
     backbone = description["backbone"]
     voters = card.get("voters", "unknown")
-    torchvision = settings.get("backbone") == backbone and settings.get("mode", "linear") == "linear"
     arguments, trunk_of = (
         ("", "") if description["built_in"] else (", backbone=trunk", f" and the module of {backbone!r}")
     )
@@ -128,7 +129,7 @@ def markdown(description: Mapping[str, Any], files: Mapping[str, str], smallest:
         warning=WARNINGS.get(voters, ""),
         votes=card.get("votes", "unknown"),
         backbone=backbone,
-        trunk=" (ImageNet weights, frozen)" if torchvision else _mode(settings),
+        trunk=_mode(settings, backbone),
         smallest=description["smallest"],
         sha256=description["sha256"],
         data=_training(card),
@@ -136,11 +137,7 @@ def markdown(description: Mapping[str, Any], files: Mapping[str, str], smallest:
         calibration=_calibration(description["calibration"]),
         robustness=f"\n## Robustness\n\n{table(card['robustness'])}\n" if card.get("robustness") else "",
         usage="\n\n".join(USES[kind].format(file=file, side=smallest[kind], **fields) for kind, file in files.items()),
-        licence=(
-            "The ImageNet trunk comes from torchvision (BSD-3-Clause)."
-            if description["built_in"]
-            else f"The trunk {backbone!r} was handed over by whoever made this file; its licence is theirs to say."
-        ),
+        licence=_licence(backbone, settings, description["built_in"]),
     )
 
 
@@ -158,7 +155,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _title(column: str) -> str:
     if column == "low" or column.endswith("_low"):
         return "95 % interval"
-    return TITLES.get(column, column.replace("_", " "))
+    return COLUMNS[column][0] if column in COLUMNS else column.replace("_", " ")
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
@@ -173,12 +170,29 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
 def _number(value: Any, column: str) -> str:
     if not isinstance(value, float):
         return str(value).replace("|", "\\|")
-    return f"{100 * value:.1f}" if column in SHARES else f"{value:.4g}"
+    _, factor, digits = COLUMNS.get(column, ("", 1, None))
+    return f"{value:.4g}" if digits is None else f"{factor * value:.{digits}f}"
 
 
-def _mode(settings: Mapping[str, Any]) -> str:
-    modes = {"tune": " (ImageNet weights, fine-tuned on the votes)", "scratch": " (trained on the votes from scratch)"}
-    return modes.get(settings.get("mode", ""), "")
+def _mode(settings: Mapping[str, Any], backbone: str) -> str:
+    before = dict.fromkeys(SHIFT_TOLERANT, "ST-LPIPS's weights") | dict.fromkeys(LAYOUTS, "ImageNet weights")
+    start = before.get(backbone, "weights of its own")
+    modes = {
+        "linear": f" ({start}, frozen)",
+        "tune": f" ({start}, fine-tuned on the votes)",
+        "scratch": " (trained on the votes from scratch)",
+    }
+    return modes.get(settings.get("mode", "linear"), "") if settings else ""
+
+
+def _licence(backbone: str, settings: Mapping[str, Any], built_in: bool) -> str:
+    if not built_in:
+        return f"The trunk {backbone!r} was handed over by whoever made this file; its licence is theirs to say."
+    if settings.get("mode") == "scratch":
+        return "No weights of others are in it."
+    if backbone in LAYOUTS:
+        return "The trunk starts from torchvision's ImageNet weights (BSD-3-Clause)."
+    return "The trunk starts from ST-LPIPS's weights (package stlpips-pytorch)."
 
 
 def _training(card: Mapping[str, Any]) -> str:
@@ -204,9 +218,11 @@ def _evaluation(card: Mapping[str, Any]) -> str:
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> str:
-    if not calibration:
+    known = {key: value for key, value in (calibration or {}).items() if value is not None}
+    if not known:
         return "None: distances order images; they are no probabilities and have no unit."
-    values: dict[str, Any] = {}
-    for key, value in calibration.items():
-        values |= {f"{key} {name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
-    return table([{"value of": key, "": value} for key, value in values.items() if value is not None])
+    lines = []
+    for key, value in known.items():
+        parts = value if isinstance(value, Mapping) else {"": value}
+        lines.append(f"- {key}: " + ", ".join(f"{name} {_number(part, '')}".strip() for name, part in parts.items()))
+    return "\n".join(lines)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from metric import card as cards
 from metric import exported, lpips_state, portable, runs
-from metric.backbones import Backbone
+from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone
 from metric.model import PerceptualMetric, heads_of
 from metric.weights import fingerprint, load_backbone, read_state
 from study.errors import InputError, UnavailableError
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "name": name,
         "votes": record["settings"]["whose_votes"],
         "voters": set(scores["voters"]).pop(),
-        "settings": record["settings"],
+        "settings": record["settings"] | {"backbone": _without_folder(record["settings"]["backbone"])},
         "versions": record["versions"],
         "commit": record["commit"],
         "scores": _rows(scores),
@@ -123,13 +123,20 @@ def read_run(folder: Path, backbone_weights: Path | None = None) -> PerceptualMe
     else:
         path = folder / "metric.safetensors"
         state = read_state(path)
+        name = settings["backbone"]
+        backbone = Backbone(name) if name in LAYOUTS | SHIFT_TOLERANT else load_backbone(name, backbone_weights)
         try:
-            metric = PerceptualMetric(Backbone(settings["backbone"]), heads_of(state))
+            metric = PerceptualMetric(backbone, heads_of(state))
             metric.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not the weights of this run ({str(error).splitlines()[0]})") from None
     metric.calibration = _calibration(folder / "calibration.json")
     return metric
+
+
+def _without_folder(backbone: str) -> str:
+    """`path/to/file.py:function` without the path, which is nobody else's business; other names as they are."""
+    return Path(backbone).name if ".py:" in backbone else backbone
 
 
 def _calibration(path: Path) -> dict[str, Any] | None:
@@ -198,7 +205,8 @@ def _make(metric: PerceptualMetric, description: Mapping[str, Any], formats: Col
 
     def torch_export() -> Made:
         data = portable.to_torch_export(program(), description)
-        return Made(data, portable.torch_export_distances(data), portable.smallest_side(program(), metric))
+        distances = portable.torch_export_distances(data)
+        return Made(data, distances, portable.smallest_side(distances, metric))
 
     def onnx() -> Made:
         portable.check_onnx()
@@ -206,6 +214,7 @@ def _make(metric: PerceptualMetric, description: Mapping[str, Any], formats: Col
         return Made(data, portable.onnx_distances(data), metric.backbone.smallest)
 
     makers = {"safetensors": safetensors, "lpips": lpips, "torch-export": torch_export, "onnx": onnx}
+    cases = _cases(metric)
     made = {}
     for kind in tqdm([kind for kind in ENDINGS if formats is None or kind in formats], desc="export", unit="file"):
         try:
@@ -215,7 +224,7 @@ def _make(metric: PerceptualMetric, description: Mapping[str, Any], formats: Col
                 raise InputError(f"{kind}: {error}") from None
             tqdm.write(f"{kind}: not written: {error}")
             continue
-        _check(kind, file, metric)
+        _check(kind, file, cases)
         made[kind] = file
     return made
 
@@ -231,20 +240,45 @@ def _loaded(data: bytes, metric: PerceptualMetric, built_in: bool) -> Perceptual
         return exported.load(path, backbone)
 
 
-def _check(kind: str, made: Made, metric: PerceptualMetric) -> None:
-    """Raise InputError unless the file gives the live metric's distances, for several sizes and numbers of images."""
-    absolute, relative = TOLERANCES[kind]
-    side = made.smallest
+def _cases(metric: PerceptualMetric) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """References, distorted images and the live metric's distances, of several sizes and numbers of images."""
+    side, patches = metric.backbone.smallest, portable.SIDE * -(-metric.backbone.smallest // portable.SIDE)
     random = torch.Generator().manual_seed(1)
-    for n, height, width in ((1, side, side), (2, max(64, side), max(64, side)), (3, 2 * side + 1, side + 18),
-                             (1, side + 150, 2 * side + 257)):  # fmt: skip
+    cases = []
+    for n, height, width in ((1, patches, patches), (1, side, side), (2, max(64, side), max(64, side)),
+                             (3, 2 * side + 1, side + 18), (1, side + 150, 2 * side + 257)):  # fmt: skip
         reference = torch.rand(n, 3, height, width, generator=random)
         near = (reference + 0.03 * torch.randn(reference.shape, generator=random)).clamp(0, 1)
-        for distorted in (near, torch.rand(reference.shape, generator=random), reference):
+        others = (torch.rand(reference.shape, generator=random), reference) if n == 2 else ()
+        for distorted in (near, *others):
+            try:
+                with torch.inference_mode():
+                    cases.append((reference, distorted, metric(reference, distorted)))
+            except InputError:
+                if height == patches:
+                    raise
+                # else a trunk of the user's, which may take some sizes only
+    return cases
+
+
+def _check(kind: str, made: Made, cases: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """Raise InputError unless the file gives the live metric's distances."""
+    absolute, relative = TOLERANCES[kind]
+    for reference, distorted, live in cases:
+        height, width = reference.shape[2:]
+        if min(height, width) < made.smallest:
+            continue
+        try:
             with torch.inference_mode():
-                live, given = metric(reference, distorted), made.distances(reference, distorted)
-            if given.shape != live.shape or not bool(((given - live).abs() <= absolute + relative * live).all()):
-                raise InputError(
-                    f"{kind}: the file gives {given.flatten().tolist()} for images of {width} x {height} pixels, the"
-                    f" metric {live.tolist()}; nothing was written; leave this format out with --formats"
-                )
+                given = made.distances(reference, distorted)
+        except Exception as error:  # of torch, onnxruntime, lpips: they have none in common
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{kind}: the file cannot be run on images of {width} x {height} pixels ({reason}); nothing was"
+                " written; leave this format out with --formats"
+            ) from None
+        if given.shape != live.shape or not bool(((given - live).abs() <= absolute + relative * live).all()):
+            raise InputError(
+                f"{kind}: the file gives {given.flatten().tolist()} for images of {width} x {height} pixels, the"
+                f" metric {live.tolist()}; nothing was written; leave this format out with --formats"
+            )

@@ -8,7 +8,8 @@ import importlib.util
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,21 +37,28 @@ class _Graph(nn.Module):
         return self.metric.distance(self.metric.features(reference), self.metric.features(distorted))
 
 
+@contextmanager
+def _traceable(trunk: str, verb: str) -> Iterator[None]:
+    """UnavailableError in one line for whatever a trunk of the user's makes torch's exporters raise."""
+    try:
+        yield
+    except Exception as error:  # there is no common type
+        reason = (str(error).strip().splitlines() or [""])[0][:150]
+        raise UnavailableError(
+            f"torch cannot {verb} the trunk {trunk!r} for images of any size ({type(error).__name__}: {reason})"
+        ) from None
+
+
 def program(metric: PerceptualMetric) -> torch.export.ExportedProgram:
     """The graph of `metric`, for any number and size of images. Raises UnavailableError for an untraceable trunk."""
     side = SIDE * -(-metric.backbone.smallest // SIDE)
     device = metric.heads[0].device
     example = tuple(torch.zeros(2, 3, side, 2 * side, device=device) for _ in INPUTS)
     axes = dict.fromkeys(AXES, torch.export.Dim.DYNAMIC)
-    try:
-        with torch.enable_grad():  # the graph is to be a loss, wherever it is made
-            traced = torch.export.export(_Graph(metric), example, dynamic_shapes=(axes, axes))
-    except Exception as error:  # what a trunk of the user's makes torch raise has no common type
-        reason = str(error).strip().splitlines()
-        raise UnavailableError(
-            f"torch.export cannot trace the trunk {metric.backbone.name!r} for images of any size"
-            f" ({type(error).__name__}: {reason[0][:150] if reason else ''})"
-        ) from None
+    with _traceable(metric.backbone.name, "trace"), torch.enable_grad():  # the graph is to be a loss, wherever made
+        traced = torch.export.export(_Graph(metric), example, dynamic_shapes=(axes, axes))
+    # The file keeps its example, from which torch makes the checks of shapes; a constant one takes no space.
+    traced.example_inputs = (tuple(image.new_zeros(1).expand(image.shape) for image in example), {})
     for module in traced.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             for origin in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
@@ -58,12 +66,21 @@ def program(metric: PerceptualMetric) -> torch.export.ExportedProgram:
     return traced
 
 
-def smallest_side(traced: torch.export.ExportedProgram, metric: PerceptualMetric) -> int:
-    """Pixels of the shortest side that the program takes; for some trunks a little more than the live metric's.
+def smallest_side(distances: Callable[[Tensor, Tensor], Tensor], metric: PerceptualMetric) -> int:
+    """Pixels of the shortest side that a program takes; often a little more than the live metric's, by bisection.
 
     torch.export does not treat a feature map of one pixel as it treats larger ones, and refuses it in the file.
     """
-    return max(metric.backbone.smallest, *(int(bounds.lower) for bounds in traced.range_constraints.values()))
+    too_small, fits = metric.backbone.smallest - 1, SIDE * -(-metric.backbone.smallest // SIDE)
+    while fits - too_small > 1:
+        side = (too_small + fits) // 2
+        try:
+            with torch.inference_mode():
+                distances(*torch.zeros(2, 1, 3, side, side))
+            fits = side
+        except (AssertionError, RuntimeError):  # a guard's, or an operation's
+            too_small = side
+    return fits
 
 
 def metadata(description: Mapping[str, Any]) -> dict[str, str]:
@@ -80,9 +97,13 @@ def metadata(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def to_torch_export(traced: torch.export.ExportedProgram, description: Mapping[str, Any]) -> bytes:
-    """A `.pt2` file: `torch.export.load(path).module()` is the metric; `metadata` is its extra file `eyetune.json`."""
+    """A `.pt2` file: `torch.export.load(path).module()` is the metric; `metadata` is its extra file `eyetune.json`.
+
+    Raises UnavailableError where torch cannot write what the trunk does.
+    """
     buffer = io.BytesIO()
-    torch.export.save(traced, buffer, extra_files={DESCRIPTION: json.dumps(metadata(description))})
+    with _traceable(description["backbone"], "save"):
+        torch.export.save(traced, buffer, extra_files={DESCRIPTION: json.dumps(metadata(description))})
     return buffer.getvalue()
 
 
@@ -101,16 +122,12 @@ def check_onnx() -> None:
 def to_onnx(traced: torch.export.ExportedProgram, description: Mapping[str, Any]) -> bytes:
     """An `.onnx` file, weights within: inputs `reference` and `distorted` `(N, 3, H, W)`, output `distance` `(N,)`."""
     check_onnx()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's, of torch's own names
-            exported = torch.onnx.export(
-                traced, dynamo=True, external_data=False, input_names=INPUTS, output_names=[OUTPUT], verbose=False,
-                optimize=False,  # it takes the epsilon of 1e-10 for 0 and drops it: NaN where features are all zero
-            )  # fmt: skip
-    except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UnavailableError(f"torch has no ONNX form of the trunk {description['backbone']!r} ({reason})") from None
+    with warnings.catch_warnings(), _traceable(description["backbone"], "write as ONNX"):
+        warnings.simplefilter("ignore")  # the exporter's, of torch's own names
+        exported = torch.onnx.export(
+            traced, dynamo=True, external_data=False, input_names=INPUTS, output_names=[OUTPUT], verbose=False,
+            optimize=False,  # it takes the epsilon of 1e-10 for 0 and drops it: NaN where features are all zero
+        )  # fmt: skip
     assert exported is not None
     model = exported.model_proto
     for value in (*model.graph.input, *model.graph.output):

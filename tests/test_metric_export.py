@@ -288,8 +288,8 @@ def test_a_metric_whose_file_would_not_rebuild_it_is_refused(tmp_path):
 def test_a_trunk_that_cannot_be_traced_is_handed_out_as_weights(tmp_path, capsys):
     paths = write(tiny(CannotBeTraced), tmp_path, CARD)
     assert [path.suffix for path in paths] == [".safetensors", ".md"]
-    assert "torch-export: not written: torch.export cannot trace the trunk 'tiny'" in "".join(capsys.readouterr())
-    with pytest.raises(InputError, match="onnx: torch.export cannot trace"):
+    assert "torch-export: not written: torch cannot trace the trunk 'tiny'" in "".join(capsys.readouterr())
+    with pytest.raises(InputError, match="onnx: torch cannot trace"):
         write(tiny(CannotBeTraced), tmp_path, CARD, ["onnx"], force=True)
     assert paths[0].exists()
 
@@ -308,18 +308,24 @@ def test_images_too_small_are_refused_by_the_program(tmp_path):
     distance = torch.export.load(tmp_path / "mine.pt2").module()
     assert distance(*torch.rand(2, 1, 3, 8, 8)).shape == (1,)
     assert "least 8 pixels" in (tmp_path / "mine.md").read_text()
-    for first, second in (((1, 3, 7, 8), (1, 3, 7, 8)), ((1, 3, 8, 8), (1, 3, 8, 9)), ((1, 1, 8, 8), (1, 1, 8, 8))):
+    for first, second in (
+        ((1, 3, 7, 8), (1, 3, 7, 8)),
+        ((1, 3, 8, 8), (1, 3, 8, 9)),
+        ((1, 1, 8, 8), (1, 1, 8, 8)),
+        ((1, 3, 8, 8), (2, 3, 8, 8)),
+        ((2, 3, 8, 8), (1, 3, 8, 8)),
+    ):
         with pytest.raises((AssertionError, RuntimeError)):
             distance(torch.rand(first), torch.rand(second))
 
 
 def test_calibration_goes_with_the_metric(tmp_path):
     metric = tiny()
-    metric.calibration = {"slope": 12.5, "jnd": 0.125, "link": "logistic"}
+    metric.calibration = {"preference": {"slope": 12.5, "lapse": 0.02}, "jnd": None}
     write(metric, tmp_path, CARD, ["safetensors"])
     assert load(tmp_path / "mine.safetensors", Tiny()).calibration == metric.calibration
     assert describe(tmp_path / "mine.safetensors")["calibration"] == metric.calibration
-    assert "12.5" in (tmp_path / "mine.md").read_text()
+    assert "- preference: slope 12.5, lapse 0.02\n" in (tmp_path / "mine.md").read_text()
 
 
 def test_a_run_with_a_trained_trunk_is_read_whole(run, tmp_path):
@@ -349,15 +355,15 @@ def test_a_run_with_a_trained_trunk_is_read_whole(run, tmp_path):
 
 def test_the_card_follows_the_columns_of_the_scores():
     rows = [
-        {"metric": "mine", "two_afc": 0.701, "low": 0.69, "high": 0.71, "log_likelihood": -0.5123, "ece": 0.02,
-         "ece_low": 0.01, "ece_high": 0.03, "triplets": 28, "note": "", "voters": "human"},
+        {"metric": "mine", "two_afc": 0.701, "low": 0.69, "high": 0.71, "log_likelihood": -0.5123, "theirs": 0.02,
+         "theirs_low": 0.01, "theirs_high": 0.03, "triplets": 28, "note": "", "voters": "human"},
         {"metric": "psnr", "two_afc": 0.5, "low": 0.4, "high": 0.6, "log_likelihood": "", "triplets": 28,
          "note": "a|b", "voters": "human"},
     ]  # fmt: skip
     assert cards.table(rows).splitlines() == [
-        "| metric | 2AFC % | 95 % interval | log likelihood | ece | 95 % interval | triplets | note |",
+        "| metric | 2AFC % | 95 % interval | bits a vote | theirs | 95 % interval | triplets | note |",
         "|---|---|---|---|---|---|---|---|",
-        "| mine | 70.1 | 69.0 to 71.0 | -0.5123 | 0.02 | 0.01 to 0.03 | 28 |  |",
+        "| mine | 70.1 | 69.0 to 71.0 | -0.512 | 0.02 | 0.01 to 0.03 | 28 |  |",
         "| psnr | 50.0 | 40.0 to 60.0 |  |  |  | 28 | a\\|b |",
     ]
 
