@@ -13,7 +13,7 @@ import torch
 from metric import judged, weights
 from metric.data import from_study, images_of, keyed
 from metric.export import main as export
-from metric.exported import describe, load
+from metric.exported import load
 from metric.measures import lpips
 from metric.pairs import pairs_of
 from metric.pooled import pooled_differences
@@ -25,6 +25,7 @@ from study.errors import InputError, UnavailableError
 from study.records import Judgment, Score
 from study.votes import connect
 
+LIGHT = ["--formats", "safetensors"]
 FEW = ["--steps", "40", "--folds", "3"]
 
 
@@ -77,7 +78,7 @@ def test_main_trains_scores_and_exports(make_study, capsys):
     assert len(folds) == 4
     assert (folds == 1).all()  # a photograph is in one fold only
 
-    assert export([str(study.root)]) == 0
+    assert export([str(study.root), *LIGHT]) == 0
     path = run / "export" / "small-001-alex.safetensors"
     metric = load(path)
     x, y = torch.rand(2, 2, 3, 64, 64)
@@ -89,7 +90,7 @@ def test_main_trains_scores_and_exports(make_study, capsys):
     card = (run / "export" / "small-001-alex.md").read_text()
     assert "84 human votes" in card and "SIMULATED" not in card
     with pytest.raises(InputError, match="is there already"):
-        export([str(study.root)])
+        export([str(study.root), *LIGHT])
 
     capsys.readouterr()
     assert score([str(study.root), "--metrics", str(path), "psnr"]) == 0
@@ -159,11 +160,11 @@ def test_simulated_votes_are_marked_and_not_mixed(make_study, capsys):
     printed = capsys.readouterr().out
     assert "63 SIMULATED votes" in printed
     assert "psnr" in printed and "the ceiling of these votes" in printed
-    export([str(study.root)])
+    export([str(study.root), *LIGHT])
     (card,) = (study.runs_folder / "002-alex" / "export").glob("*.md")
     assert "The votes were SIMULATED" in card.read_text()
     train([str(study.root), *FEW, "--voters", "all"])
-    export([str(study.root)])
+    export([str(study.root), *LIGHT])
     (card,) = (study.runs_folder / "003-alex" / "export").glob("*.md")
     assert "mixed, as was asked for" in card.read_text().replace("**", "").replace("are mixed", "mixed")
     assert "No person has judged" not in card.read_text()
@@ -201,64 +202,6 @@ def test_two_afc_table_by_hand(make_study):
     assert values["majority oracle"] == pytest.approx(2 / 3)
 
 
-def test_exported_file_is_checked(make_study, tmp_path):
-    study = voted(make_study())
-    train([str(study.root), *FEW])
-    export([str(study.root), "--out", str(tmp_path)])
-    path = tmp_path / "small-001-alex.safetensors"
-    assert describe(path)["backbone"] == "alex"
-    data = path.read_bytes()
-    cut, altered, foreign, pickled = (tmp_path / name for name in ("cut", "altered", "foreign", "pickled"))
-    cut.write_bytes(data[:-100])
-    altered.write_bytes(data[:-4] + b"\x00\x00\x80\x3f")
-    safetensors.torch.save_file({"x": torch.zeros(1)}, foreign)
-    torch.save({"x": torch.zeros(1)}, pickled)
-    for file, message in (
-        (cut, "not a readable safetensors file"),
-        (altered, "damaged"),
-        (foreign, "not a metric that eyetune export wrote"),
-        (pickled, "not a readable safetensors file"),
-        (tmp_path / "absent", "no such file"),
-    ):
-        with pytest.raises(InputError, match=message):
-            load(file)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the package lpips
-def test_the_package_lpips_loads_the_export(make_study, tmp_path):
-    from test_metric_lpips import package
-
-    study = voted(make_study())
-    train([str(study.root), *FEW])
-    export([str(study.root), "--out", str(tmp_path)])
-    peer = package("alex")
-    missing = peer.load_state_dict(torch.load(tmp_path / "small-001-alex-lpips.pth", weights_only=True), strict=False)
-    assert not missing.unexpected_keys
-    x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
-    metric = load(tmp_path / "small-001-alex.safetensors")
-    assert torch.allclose(peer(x, y, normalize=True).flatten(), metric(x, y), atol=1e-4)
-
-
-def test_usable_as_a_loss(make_study, tmp_path):
-    """Descending the metric's gradient from noise brings an image closer to the reference."""
-    study = voted(make_study())
-    train([str(study.root), *FEW])
-    export([str(study.root), "--out", str(tmp_path)])
-    metric = load(tmp_path / "small-001-alex.safetensors")
-    reference = torch.tensor(study.image(study.stimuli["sha256"].iloc[0])).permute(2, 0, 1)[None] / 255
-    noise = 0.2 * torch.randn(reference.shape, generator=torch.Generator().manual_seed(1))
-    image = (reference + noise).clamp(0, 1).requires_grad_()
-    optimiser = torch.optim.Adam([image], lr=0.01)
-    start = metric(reference, image).item()
-    for _ in range(30):
-        optimiser.zero_grad()
-        metric(reference, image).sum().backward()
-        optimiser.step()
-        with torch.no_grad():
-            image.clamp_(0, 1)
-    assert metric(reference, image).item() < 0.5 * start
-
-
 def test_runs_by_path_from_anywhere(make_study, tmp_path):
     study = voted(make_study())
     script = Path(__file__).resolve().parent.parent / "metric" / "train.py"
@@ -289,40 +232,6 @@ def test_bad_input_to_training(make_study, arguments, message):
 def test_training_without_votes_says_how_to_get_them(make_study):
     with pytest.raises(InputError, match="eyetune serve"):
         train([str(make_study().root)])
-
-
-def test_export_without_a_run_says_how_to_get_one(make_study):
-    with pytest.raises(InputError, match="eyetune train"):
-        export([str(make_study().root)])
-
-
-def test_an_unfinished_export_is_finished_by_the_same_command(make_study):
-    """The card is written last: without it nothing has to be forced."""
-    study = voted(make_study())
-    train([str(study.root), *FEW])
-    export([str(study.root)])
-    (card,) = (study.runs_folder / "001-alex" / "export").glob("*.md")
-    card.unlink()
-    assert export([str(study.root)]) == 0
-    assert card.exists()
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("heads.safetensors", b"x", "heads.safetensors: not a readable file of weights"),
-        ("run.json", b"{}", "no readable run.json"),
-        ("run.json", b"[", "no readable run.json"),
-        ("scores.csv", b"junk", "scores.csv: not the table of a run"),
-        ("scores.csv", b"", "scores.csv: not readable"),
-    ],
-)
-def test_a_damaged_run_is_named(make_study, file, content, message):
-    study = voted(make_study())
-    train([str(study.root), *FEW])
-    (study.runs_folder / "001-alex" / file).write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        export([str(study.root)])
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04"])
