@@ -195,13 +195,13 @@ def test_paired_tests(voted):
 # Real votes
 
 
-def test_bapps_validation_as_published():
+def test_bapps_validation_as_known_before():
     """design/metric.md's table: ceilings and LPIPS by six parts and their mean, to 0.1 points."""
     folder = shared("votes/bapps_val_tables")
     data = open_data(sorted(folder.glob("*.csv.gz")), votes_each=5)
     table = breakdown(data, data.distances, "part").pivot(index="metric", columns="part", values="two_afc")
     parts = ["traditional", "cnn", "superres", "deblur", "color", "frameinterp", "mean"]
-    published = {
+    known = {
         "p² + q²": (80.8, 84.3, 73.6, 66.1, 68.8, 68.6, 73.7),
         "two observers": (76.1, 80.4, 67.0, 57.6, 61.0, 60.8, 67.2),
         "majority oracle": (85.8, 88.5, 80.1, 74.0, 76.4, 76.0, 80.1),
@@ -210,7 +210,7 @@ def test_bapps_validation_as_published():
         "vgg_shift_tolerant": (78.8, 83.5, 71.1, 61.2, 64.6, 63.0, 70.4),
     }
     assert len(data.comparisons) == 36_344
-    for name, expected in published.items():
+    for name, expected in known.items():
         assert 100 * table.loc[name, parts].to_numpy(float) == pytest.approx(expected, abs=0.1), name
 
 
