@@ -8,7 +8,8 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
 from metric.model import PerceptualMetric, heads_of
@@ -73,7 +74,8 @@ def load(path: Path | str, backbone: Trunk | None = None) -> PerceptualMetric:
     if backbone is None:
         if name not in LAYOUTS | SHIFT_TOLERANT or not description["built_in"]:
             raise InputError(f"{path}: its trunk {name!r} is none of eyetune's; metric.load(path, backbone=THE_MODULE)")
-        backbone = Backbone(name)
+        with _Unfilled():
+            backbone = Backbone(name)
     try:
         metric = PerceptualMetric(backbone, heads_of(state))
         metric.load_state_dict(state)
@@ -112,6 +114,17 @@ def name_of(path: Path) -> str:
     """The metric's name in tables: its own, and the beginning of its weights' hash."""
     description = describe(path)
     return f"{description['card'].get('name', path.stem)}:{description['sha256'][:8]}"
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules made within have weights of any value: drawing those of VGG takes longer than all else in `load`."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if kwargs else args[0]
+        if function in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -399,6 +399,13 @@ def test_the_cards_python_runs(files, monkeypatch):
             exec(code, {"reference": reference, "decoded": decoded, "distorted": decoded})
 
 
+def test_loading_draws_no_random_numbers(safetensors_file):
+    """They would be thrown away, take most of the time, and move the caller's generator on."""
+    before = torch.get_rng_state()
+    load(safetensors_file)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_load_is_offered_at_the_top():
     assert package_metric.load is load
 
