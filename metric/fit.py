@@ -5,9 +5,10 @@ same dropout noise, with a fold's held-out comparisons left out of its loss. Ada
 learns from another. Every now and then the loss of the held-out votes is measured, and the heads of all fits come from
 the step at which it was least: one number that is chosen on held-out photographs.
 
-Recipe (richzhang/PerceptualSimilarity): Adam, betas (.5, .999), batch 50; weights clamped to >= 0 after each step;
-dropout .5 on the difference; the learning rate is constant for six tenths of the training, then .8, .6, .4 and .2 of it
-for a tenth each.
+LPIPS's recipe (richzhang/PerceptualSimilarity), which `--loss rank` asks for: Adam, betas (.5, .999), batch 50; weights
+clamped to >= 0 after each step; dropout .5 on the difference; the learning rate is constant for six tenths of the
+training, then .8, .6, .4 and .2 of it for a tenth each. Ours differs in the loss, in that heads change by factors, and
+in that nothing is dropped out: noise in each channel makes many small heads cheaper than the few that decide.
 """
 
 import math
@@ -29,24 +30,33 @@ BETAS = (0.5, 0.999)
 EVALUATIONS = 40  # of the held-out votes in a run, at most
 UNIFORM = ((256**2 - 1) / 12) ** 0.5  # standard deviation of a random byte
 
-STATE = ("step", "stalled", "history", "best", "heads", "losses", "optimiser", "generator", "order")
+LEAST = 1e-3  # of the mean head: where heads that are to grow by factors begin if they are smaller, 0 for instance
+
+STATE = ("step", "stalled", "history", "best", "weights", "losses", "optimiser", "generator", "order")
 """What `Fit.state` holds."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The published recipe is 30,000 steps (10 epochs of 151,400 triplets)."""
+    """How to train; LPIPS (below) has its authors' way."""
 
     steps: int
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-2
     batch: int = 50
-    dropout: float = 0.5
+    dropout: float = 0.0
     seed: int = 1
     loss: str = "binomial"
+    factors: bool = True
+    """Learn the logarithms of the heads: a step changes each by a factor. Channels of small features, whose heads must
+    be large, are found as fast as others, and few of many channels from few votes (Kivinen and Warmuth 1997)."""
     accumulate: int = 1
     """Batches a step."""
     patience: int = 10
     """Evaluations without a better held-out loss after which training stops; 0: all steps, and the last heads."""
+
+
+LPIPS: dict[str, Any] = {"loss": "rank", "learning_rate": 1e-4, "dropout": 0.5, "factors": False, "patience": 0}
+"""What differs in LPIPS's recipe, which also has 30,000 steps: 10 epochs of 151,400 triplets."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,10 @@ class Fit:
         self.history: list[tuple[int, float]] = []  # step and held-out loss
         self.generator = torch.Generator().manual_seed(recipe.seed)
         fits = 1 if votes.split else votes.folds + 1
-        self.heads = nn.Parameter(initial_heads.repeat(fits, 1))  # (F, C)
+        start = initial_heads
+        if recipe.factors:
+            start = start.clamp(min=max(LEAST * float(start.mean()), 1e-9)).log()
+        self.weights = nn.Parameter(start.repeat(fits, 1))  # (F, C)
         self.parts = [votes.comparisons, *([votes.detections] if votes.detections else [])]
         self.losses: list[Loss] = [make_loss(recipe.loss, fits, votes.comparisons.ballots, self.generator)]
         if votes.detections:
@@ -115,13 +128,20 @@ class Fit:
         means = (votes.pooled[:, 0] @ initial_heads).expand(fits, -1)
         for part, loss, learns in zip(self.parts, self.losses, self.learns, strict=True):
             loss.start(means[:, part.first], means[:, part.second], part.ballots, learns)
-        groups: list[dict[str, Any]] = [{"params": [self.heads], "rate": 1.0}]
-        groups += [{"params": list(loss.parameters()), "rate": loss.rate} for loss in self.losses]
+        groups: list[dict[str, Any]] = [{"params": [self.weights], "rate": 1.0}]
+        groups += [
+            {"params": list(loss.parameters()), "rate": 1.0 if recipe.factors else loss.rate} for loss in self.losses
+        ]
         self.optimiser = torch.optim.Adam(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
         self.every = max(1, recipe.steps // EVALUATIONS)
         self.best: dict[str, Any] = {"step": 0, "loss": math.inf, "heads": initial_heads.repeat(fits, 1)}
         self._order = torch.empty(0, dtype=torch.int64)
         self.evaluate()
+
+    @property
+    def heads(self) -> Tensor:
+        """The heads `(F, C)` of now."""
+        return self.weights.exp() if self.recipe.factors else self.weights
 
     @property
     def finished(self) -> bool:
@@ -131,8 +151,8 @@ class Fit:
 
     @property
     def chosen(self) -> Tensor:
-        """The heads `(F, C)` of the best evaluation so far; with patience 0 those of now."""
-        return self.best["heads"] if self.recipe.patience else self.heads.detach()
+        """The heads `(F, C)` of the best evaluation so far; with patience 0, or nothing held out, those of now."""
+        return self.best["heads"] if self.recipe.patience and self.history else self.heads.detach()
 
     @one_thread()
     def run(self, steps: int) -> float:
@@ -160,7 +180,8 @@ class Fit:
             total = total + loss.detach()[-1]
         self.optimiser.step()
         with torch.no_grad():
-            self.heads.clamp_(min=0)
+            if not self.recipe.factors:
+                self.weights.clamp_(min=0)
         self.step += 1
         return total
 
@@ -168,6 +189,8 @@ class Fit:
     @torch.no_grad()
     def evaluate(self) -> None:
         """Measure the held-out votes' loss, and keep the heads where it is the least so far."""
+        if not any(held.any() for held in self.held):
+            return
         means = self.heads @ self.votes.pooled[:, 0].T  # (F, P)
         total, questions = 0.0, 0
         for part, loss, held in zip(self.parts, self.losses, self.held, strict=True):
@@ -193,7 +216,7 @@ class Fit:
             "stalled": self.stalled,
             "history": list(self.history),
             "best": dict(self.best),
-            "heads": self.heads.detach().clone(),
+            "weights": self.weights.detach().clone(),
             "losses": [loss.state_dict() for loss in self.losses],
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
@@ -205,7 +228,7 @@ class Fit:
         self.step, self.stalled, self.best = state["step"], state["stalled"], dict(state["best"])
         self.history = [(step, loss) for step, loss in state["history"]]
         with torch.no_grad():
-            self.heads.copy_(state["heads"])
+            self.weights.copy_(state["weights"])
         for loss, kept in zip(self.losses, state["losses"], strict=True):
             loss.load_state_dict(kept)
         self.optimiser.load_state_dict(state["optimiser"])
@@ -250,7 +273,7 @@ class Fit:
         return (self.heads @ torch.addcmul(mean, scale, noise).T).clamp(min=0)
 
     def _check(self, losses: list[Tensor]) -> None:
-        weights = [self.heads, *(weight for loss in self.losses for weight in loss.parameters())]
+        weights = [self.weights, *(weight for loss in self.losses for weight in loss.parameters())]
         finite = all(bool(weight.isfinite().all()) for weight in weights)
         if not finite or (losses and not torch.stack(losses).isfinite().all()):
             raise InputError(

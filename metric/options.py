@@ -15,6 +15,7 @@ from study.errors import InputError
 MODES = ("linear", "tune", "scratch")
 STARTS = ("auto", "lpips", "uniform")
 ONLY_DEEP = ("trunk_learning_rate", "crop", "augment", "precision", "compile", "cross_validate")
+RATE = 1e-4  # LPIPS's
 PLACES = ("data", "validation", "out")
 """Options that name files: kept as absolute paths."""
 
@@ -56,22 +57,28 @@ def command_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def recipe(options: argparse.Namespace) -> Recipe:
-    """How to train the heads."""
-    return Recipe(**_common(options))
+    """How to train the heads: with `--loss rank` as LPIPS does it."""
+    return Recipe(**_common(options), factors=options.loss == "binomial")
 
 
 def deep_recipe(options: argparse.Namespace) -> DeepRecipe:
     """How to train the trunk too."""
     rate = options.trunk_learning_rate
     if rate is None:
-        rate = options.learning_rate if options.mode == "scratch" else options.learning_rate / 10
+        rate = RATE if options.mode == "scratch" else RATE / 10
     deep = {name: getattr(options, name) for name in ("crop", "augment", "precision", "compile")}
     return DeepRecipe(**_common(options), trunk_learning_rate=rate, **deep)
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     names = ("steps", "learning_rate", "batch", "dropout", "seed", "loss", "accumulate", "patience")
-    return {name: getattr(options, name) for name in names}
+    common = {name: getattr(options, name) for name in names}
+    ours = options.mode == "linear" and options.loss == "binomial"
+    if common["learning_rate"] is None:
+        common["learning_rate"] = 1e-2 if ours else RATE
+    if common["dropout"] is None:
+        common["dropout"] = 0.0 if ours else 0.5
+    return common
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
@@ -106,13 +113,19 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     training = parser.add_argument_group("training")
     training.add_argument(
         "--loss", choices=LOSSES, default="binomial",
-        help="likelihood of the counted votes, or LPIPS's rank network on their mean (%(default)s)",
+        help="likelihood of the counted votes, or LPIPS's rank network on their mean, with its recipe (%(default)s)",
     )  # fmt: skip
     training.add_argument("--steps", type=int, default=10_000, help="optimiser steps at most (%(default)s)")
-    training.add_argument("--learning-rate", type=float, default=1e-4, help="Adam's, of the heads (%(default)s)")
+    training.add_argument(
+        "--learning-rate", type=float, metavar="RATE",
+        help="Adam's, of the heads (default: 0.01, a factor a step; with --loss rank, tune and scratch: 0.0001)",
+    )  # fmt: skip
     training.add_argument("--batch", type=int, default=50, help="comparisons at once (%(default)s)")
     training.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)")
-    training.add_argument("--dropout", type=float, default=0.5, help="of the difference maps, 0 to <1 (%(default)s)")
+    training.add_argument(
+        "--dropout", type=float, metavar="SHARE",
+        help="of the difference maps, 0 to <1 (default: 0; with --loss rank, tune and scratch: 0.5)",
+    )  # fmt: skip
     training.add_argument(
         "--patience", type=int, default=10, metavar="N",
         help="stop after N evaluations without a better likelihood of held-out votes, and take the best step (one"
@@ -151,9 +164,13 @@ def _check(options: argparse.Namespace) -> None:
         ("batch", options.batch >= 1, "1 or more"),
         ("accumulate", options.accumulate >= 1, "1 or more"),
         ("patience", options.patience >= 0, "0 or more"),
-        ("dropout", 0 <= options.dropout < 1, "from 0 to less than 1"),
-        ("learning-rate", 0 < options.learning_rate < math.inf, "more than 0"),
-        ("trunk-learning-rate", 0 < (options.trunk_learning_rate or 1.0) < math.inf, "more than 0"),
+        ("dropout", options.dropout is None or 0 <= options.dropout < 1, "from 0 to less than 1"),
+        ("learning-rate", options.learning_rate is None or 0 < options.learning_rate < math.inf, "more than 0"),
+        (
+            "trunk-learning-rate",
+            options.trunk_learning_rate is None or 0 < options.trunk_learning_rate < math.inf,
+            "more than 0",
+        ),
         ("crop", options.crop is None or options.crop >= 1, "1 or more"),
         ("seed", 0 <= options.seed < 2**63, "0 or more"),
     ):

@@ -220,11 +220,21 @@ def _nowhere(name: str, value: float, step: int) -> None:
     """Logs nothing."""
 
 
+def _held_out_only(task: Task, held_out: heads.HeldOut) -> tuple[Data, judged.PairDistances]:
+    """What was held out of what was asked for, and the distances of its single pairs."""
+    ids = held_out.comparisons.index
+    tables = {"comparisons": task.data.comparisons[task.data.comparisons["id"].isin(ids)].reset_index(drop=True)}
+    pairs = {}
+    for kind, distances in held_out.pairs.items():
+        known = distances.isfinite().numpy()
+        tables[kind] = getattr(task.data, kind)[known].reset_index(drop=True)
+        pairs[kind] = {"trained (held out)": distances.numpy()[known]}
+    return dataclasses.replace(task.tested, image=task.data.image, **tables), pairs
+
+
 def _report(task: Task, held_out: heads.HeldOut) -> list[judged.Row]:
     """Print the held-out scores beside those of other metrics on the same comparisons; returns the table."""
-    ids = held_out.comparisons.index
-    comparisons = task.data.comparisons[task.data.comparisons["id"].isin(ids)].reset_index(drop=True)
-    data = dataclasses.replace(task.tested, comparisons=comparisons)
+    data, pairs = _held_out_only(task, held_out)
     scores, missing = baselines(data)
     for name in sorted(data.simulators - set(scores)):
         try:
@@ -232,11 +242,12 @@ def _report(task: Task, held_out: heads.HeldOut) -> list[judged.Row]:
         except InputError as error:  # an import may name a metric that is not here
             missing[name] = str(error)
     title = "trained (held out)"
-    rows = judged.table(data, {title: held_out.comparisons, **scores}, {title: "weights that never saw the photograph"})
+    notes = {title: "weights that never saw the photograph"}
+    rows = judged.table(data, {title: held_out.comparisons, **scores}, notes, pairs)
     print(f"held-out scores; {judged.INTERVALS}")
     print(judged.text(rows))
     untrained = f"lpips-{task.options.backbone}"
-    if untrained in scores:
+    if untrained in scores and len(data.comparisons):
         gain = judged.difference(data, held_out.comparisons, scores[untrained])
         interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
         print(f"  trained minus {untrained}, on the same comparisons: {100 * gain.value:+.1f} points ({interval})")

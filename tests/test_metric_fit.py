@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from metric.ballots import counted
-from metric.fit import DECAY, STATE, UNIFORM, Fit, Judged, Recipe, Votes, held_out_distances, random_bytes
+from metric.fit import DECAY, LPIPS, STATE, UNIFORM, Fit, Judged, Recipe, Votes, held_out_distances, random_bytes
 from metric.measures import lpips
 from metric.pooled import pool
 from study.errors import InputError
@@ -54,7 +54,11 @@ def test_the_trainer_draws_dropout_of_those_moments():
     pooled = pool([f0], [f1])
     heads = torch.rand(8)
     dropped = functional.dropout(((f0 - f1) ** 2).expand(20_000, -1, -1, -1), 0.5).mean(dim=(2, 3)) @ heads
-    drawn = Fit(judging(pooled), heads, Recipe(1))._distances(torch.zeros(20_000, dtype=torch.int64)).detach()[0]
+    drawn = (
+        Fit(judging(pooled), heads, Recipe(1, dropout=0.5))
+        ._distances(torch.zeros(20_000, dtype=torch.int64))
+        .detach()[0]
+    )
     assert drawn.mean().item() == pytest.approx(dropped.mean().item(), rel=0.01)
     assert drawn.std().item() == pytest.approx(dropped.std().item(), rel=0.03)
 
@@ -75,7 +79,7 @@ def test_rank_network_and_loss_are_the_package_s():
     import lpips as peer
 
     votes = random_votes(triplets=12, folds=2)
-    fit = Fit(votes, torch.rand(8), Recipe(1, dropout=0.0, loss="rank"))
+    fit = Fit(votes, torch.rand(8), Recipe(1, **LPIPS | {"dropout": 0.0}))
     rank = fit.losses[0].rank
     loss = peer.BCERankingLoss()
     layers = [layer for layer in loss.net.model if hasattr(layer, "weight")]
@@ -91,13 +95,13 @@ def test_rank_network_and_loss_are_the_package_s():
     mine = fit._loss(torch.arange(12))
     mine.sum().backward()
     assert mine[-1].item() == pytest.approx(expected.item(), rel=1e-5)
-    assert torch.allclose(fit.heads.grad[-1], heads.grad, rtol=1e-4, atol=1e-7)
+    assert torch.allclose(fit.weights.grad[-1], heads.grad, rtol=1e-4, atol=1e-7)
     assert torch.allclose(rank.weights[0].grad[-1], layers[0].weight.grad[:, :, 0, 0].T, rtol=1e-4, atol=1e-7)
 
 
 def test_recipe_is_the_published_one():
-    """Adam at 1e-4 with betas (.5, .999), batches of 50, dropout .5; LPIPS's loss is there to ask for."""
-    fit = Fit(random_votes(), torch.full((8,), 0.1), Recipe(1, loss="rank"))
+    """LPIPS's: Adam at 1e-4 with betas (.5, .999), batches of 50, dropout .5."""
+    fit = Fit(random_votes(), torch.full((8,), 0.1), Recipe(1, **LPIPS))
     for group in fit.optimiser.param_groups:
         assert (group["lr"], group["betas"], group["weight_decay"], group["rate"]) == (1e-4, (0.5, 0.999), 0, 1)
     assert (fit.recipe.batch, fit.recipe.dropout) == (50, 0.5)
@@ -106,7 +110,7 @@ def test_recipe_is_the_published_one():
 @pytest.mark.parametrize("loss", ["binomial", "rank"])
 def test_a_fold_does_not_learn_from_its_own_triplets(loss):
     """Other votes on a fold's triplets leave its heads as they were, and change those of the fit on all."""
-    recipe = Recipe(50, learning_rate=0.01, batch=20, loss=loss, patience=0)
+    recipe = Recipe(50, 0.01, batch=20, loss=loss, patience=0)
     fits = [Fit(votes, torch.full((8,), 0.1), recipe) for votes in (random_votes(), random_votes(flip=1))]
     for fit in fits:
         fit.run(50)
@@ -132,8 +136,9 @@ def test_lockstep_equals_a_fit_of_its_own(loss):
     assert torch.allclose(together.heads[-1], single.heads[0], atol=1e-5)
 
 
-def test_heads_stay_non_negative_and_find_the_channel_that_decides():
-    fit = Fit(random_votes(triplets=400), torch.full((8,), 0.1), Recipe(1500, 0.01, 50, dropout=0.0))
+@pytest.mark.parametrize("factors", [True, False])
+def test_heads_stay_non_negative_and_find_the_channel_that_decides(factors):
+    fit = Fit(random_votes(triplets=400), torch.full((8,), 0.1), Recipe(1500, 0.01, 50, factors=factors))
     fit.run(1500)
     heads = fit.chosen[-1]
     assert heads.min() >= 0
@@ -144,7 +149,7 @@ def test_heads_stay_non_negative_and_find_the_channel_that_decides():
 @pytest.mark.parametrize("loss", ["binomial", "rank"])
 def test_resume_is_bit_identical(tmp_path, loss):
     """Defect 5 of lpips 0.1.4, no resume: heads, loss, optimiser, order, noise and early stopping all go on."""
-    votes, recipe = random_votes(), Recipe(200, 0.02, 20, loss=loss, patience=9)
+    votes, recipe = random_votes(), Recipe(200, 0.02, 20, dropout=0.5, loss=loss, patience=9)
     whole, first, second = (Fit(votes, torch.full((8,), 0.1), recipe) for _ in range(3))
     whole.run(200)
     first.run(37)
@@ -171,10 +176,10 @@ def test_learning_rate_is_the_recipe_s():
 
 def test_held_out_distances_come_from_the_fold_s_heads():
     votes = random_votes(triplets=6)
-    fit = Fit(votes, torch.full((8,), 0.1), Recipe(1, patience=0))
+    fit = Fit(votes, torch.full((8,), 0.1), Recipe(1, factors=False, patience=0))
     with torch.no_grad():
-        fit.heads.zero_()
-        fit.heads[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        fit.weights.zero_()
+        fit.weights[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     a, _ = held_out_distances(fit, votes.comparisons)
     assert torch.allclose(a, votes.pooled[votes.comparisons.first, 0, 0] * (votes.comparisons.fold + 1))
 
@@ -191,7 +196,7 @@ def test_held_out_votes_choose_the_heads():
     assert torch.equal(fit.chosen, fit.best["heads"])
     again = Fit(votes, torch.full((8,), 0.1), Recipe(4000, 0.05, 50, patience=5))
     again.run(fit.best["step"])
-    assert torch.equal(again.heads, fit.chosen)
+    assert torch.equal(again.chosen, fit.chosen)
 
 
 def test_an_explicit_split_tests_on_photographs_that_nothing_learned_from():
@@ -227,7 +232,7 @@ def test_same_different_answers_train_too():
     seen = random.binomial(5, 1 / (1 + np.exp(-12 * (pooled[:, 0, 0].double().numpy() - 0.5))))
     silent = Judged(rows[:2], rows[2:4], counted(np.ones(2), np.full(2, 2)), fold[:2])
     detections = Judged(rows, rows, counted(seen, np.full(600, 5)), fold)
-    fit = Fit(Votes(pooled, silent, 2, detections), torch.full((4,), 0.2), Recipe(1000, 0.005, 50, dropout=0.0))
+    fit = Fit(Votes(pooled, silent, 2, detections), torch.full((4,), 0.2), Recipe(1000, 0.01))
     fit.run(1000)
     heads = fit.chosen[-1]
     assert heads[0] > 3 * heads[1:].max()

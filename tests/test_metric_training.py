@@ -221,6 +221,10 @@ def test_runs_by_path_from_anywhere(make_study, tmp_path):
         (["--dropout", "nan"], "--dropout nan: must be"),
         (["--learning-rate", "nan"], "--learning-rate nan: must be more than 0"),
         (["--batch", "0"], "--batch 0: must be 1 or more"),
+        (["--learning-rate", "1e30"], "by step .* not a finite number; try a --learning-rate smaller than 1e.30"),
+        (["--patience", "-1"], "--patience -1: must be 0 or more"),
+        (["--accumulate", "0"], "--accumulate 0: must be 1 or more"),
+        (["--crop", "32"], "--crop is of --mode tune and scratch"),
         (["--steps", "-5"], "--steps -5: must be 1 or more"),
     ],
 )
@@ -297,5 +301,5 @@ def test_tables_say_whose_votes_they_stand_on(make_study):
 
 
 def test_unknown_metric_is_named(make_study):
-    with pytest.raises(InputError, match="unknown metric 'lpips'; there are: psnr, ms-ssim"):
+    with pytest.raises(InputError, match="unknown metric 'lpips'; there are: dists, haarpsi, lpips-alex"):
         score([str(voted(make_study()).root), "--metrics", "lpips"])
