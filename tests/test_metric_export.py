@@ -244,16 +244,6 @@ def test_the_package_lpips_gets_a_trunk_that_is_not_its_own(name, tmp_path, monk
         assert torch.allclose(given, metric(reference, distorted), atol=1e-4)
 
 
-def test_vgg_is_handed_out(tmp_path):
-    """`write` checks each file itself; the torch.export program is loaded here once more from where it was written."""
-    metric = lpips("vgg")
-    paths = write(metric, tmp_path, {"name": "vgg"}, ["safetensors", "torch-export"])
-    assert [path.suffix for path in paths] == [".safetensors", ".pt2", ".md"]
-    distance = torch.export.load(paths[1]).module()
-    for reference, distorted in pairs([(1, 65, 97)]):
-        assert torch.allclose(distance(reference, distorted), metric(reference, distorted), rtol=1e-4, atol=1e-6)
-
-
 def test_a_trunk_of_the_users_own_is_handed_out(tmp_path, capsys):
     """Its weights are in the file; the module comes from the user, whatever weights it has. lpips has no such trunk."""
     metric = tiny()
