@@ -10,8 +10,9 @@ from torch.nn import functional
 from metric.backbones import Trunk
 from metric.checks import check_images, check_size
 from metric.features import Features
+from metric.preference import preference
 from metric.unit_distance import normalise, unit_distance, unit_distance_map
-from study.errors import InputError
+from study.errors import InputError, UnavailableError
 
 CHECKED_CALLS = 100
 """Calls on an accelerator whose images' range is read: reading waits for the device, which a training must not do."""
@@ -69,6 +70,26 @@ class PerceptualMetric(nn.Module):
             return functional.interpolate(unit_distance_map(*tap), size=size, mode="bilinear", align_corners=False)
 
         return self._taps(enlarged, self._prepared(reference), distorted)
+
+    def preference(self, distance_a: Tensor, distance_b: Tensor) -> Tensor:
+        """The chance that an observer prefers b, of distances of a and b from one reference; differentiable.
+
+        Calibrated on held-out photographs (`analysis.psychometric`). Raises UnavailableError where the metric was not.
+        """
+        return preference(self._calibrated("preference", "votes"), distance_a, distance_b)
+
+    def jnd(self, distance: Tensor) -> Tensor:
+        """The distance in just noticeable differences: at 1, half of the observers see one (`analysis.detection`).
+
+        Raises UnavailableError where the metric's data had no same/different answers.
+        """
+        return distance / self._calibrated("jnd", "same/different answers")["threshold"]
+
+    def _calibrated(self, name: str, needed: str) -> dict[str, float]:
+        values = (self.calibration or {}).get(name)
+        if values is None:
+            raise UnavailableError(f"this metric is not calibrated: {needed} are needed; eyetune train does it")
+        return values
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Unit-length feature maps `(N, C_k, H_k, W_k)`, one a tap, differentiable in the images and the trunk."""
