@@ -13,6 +13,9 @@ Second part: the counts are uneven, one or two votes on most comparisons and 20 
 likelihood against LPIPS's rank loss of the mean vote, with the same votes, steps, heads by factors and early stopping,
 and against LPIPS's whole recipe; paired over seeds (other hidden heads, comparisons and votes), 95 % t-interval.
 
+Third part: three of 60 observers answer each comparison, and none or a third of the 60 toss coins. Does it help to
+trust each observer by his or her reliability, as eyetune estimates it from the same answers? Paired in the same way.
+
 The recipe was chosen on photographs of BSDS500's train/ with other seeds. A small run: --references 200 --seeds 2
 --steps 500.
 """
@@ -21,7 +24,7 @@ import argparse
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 if __name__ == "__main__":  # run by path: imports begin at the checkout's root, not in this file's folder
@@ -34,8 +37,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr, t
 from torch import Tensor
 
+from analysis.dawid_skene import reliabilities
 from benchmarks import patches
-from metric.ballots import counted
+from metric.ballots import Ballots, ballots_of, counted
+from metric.data import COMPARISONS, Data
 from metric.fit import LPIPS, Fit, Judged, Recipe, Votes
 from metric.pooled import pooled_differences
 from metric.weights import load_backbone
@@ -47,6 +52,7 @@ SLOPE, LAPSE = 3.0, 0.04  # of the observers, on log distances
 VERSIONS = 8  # distorted images of a reference
 HELD_OUT = 0.2  # of the photographs
 FOLDS = 3
+OBSERVERS, EACH = 60, 3  # in the third part: how many there are, and how many of them answer a comparison
 
 
 @dataclass
@@ -115,6 +121,16 @@ def main() -> None:
         )
     for name in list(recipes)[1:]:
         print(f"  binomial minus {name}: {interval(np.subtract(found_by['binomial'], found_by[name]))}")
+    for coins in (0.0, 1 / 3):
+        print(f"{options.votes // 4:,} votes of {OBSERVERS} observers, of whom {coins:.0%} toss coins")
+        gains = []
+        for seed in seeds:
+            asked, answers = observed(world, seed, options.votes // 4, coins)
+            found = [correlation(world, asked, train(world, asked, Recipe(options.steps, seed=seed), ballots))
+                     for ballots in (trusted(asked, answers, use) for use in (True, False))]  # fmt: skip
+            gains.append(found[0] - found[1])
+            print(f"  seed {seed}: reliability used {found[0]:.4f}   ignored {found[1]:.4f}", flush=True)
+        print(f"  used minus ignored: {interval(np.array(gains))}")
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
@@ -145,18 +161,47 @@ def judge(world: World, seed: int, votes: int, uneven: bool) -> Judgments:
     comparisons, counts = chosen[:enough], counts[:enough]
     turned = random.random(len(comparisons)) < 0.5
     comparisons = np.where(turned[:, None], comparisons[:, ::-1], comparisons)
-    a, b = np.log(distance[comparisons] + 1e-4).T
-    chance = LAPSE / 2 + (1 - LAPSE) / (1 + np.exp(-SLOPE * (a - b)))
-    return Judgments(distance, held_out, comparisons, counts, random.binomial(counts, chance))
+    chosen_b = random.binomial(counts, chances(distance[comparisons]))
+    return Judgments(distance, held_out, comparisons, counts, chosen_b)
 
 
-def train(world: World, judged: Judgments, recipe: Recipe) -> Tensor:
+def chances(distances: NDArray) -> NDArray:
+    """`(T,)` that an observer chooses b, of distances `(T, 2)`."""
+    a, b = np.log(distances + 1e-4).T
+    return LAPSE / 2 + (1 - LAPSE) / (1 + np.exp(-SLOPE * (a - b)))
+
+
+def observed(world: World, seed: int, votes: int, coins: float) -> tuple[Judgments, pd.DataFrame]:
+    """The same with three answers a comparison, of OBSERVERS of whom a share tosses coins; and each answer."""
+    judged = judge(world, seed, votes * 4 // EACH, uneven=False)  # four votes a comparison there, of which none is used
+    random = np.random.default_rng([seed, 1])
+    count = len(judged.comparisons)
+    who = np.argsort(random.random((count, OBSERVERS)), axis=1)[:, :EACH]
+    honest = random.random((count, EACH)) < chances(judged.distance[judged.comparisons])[:, None]
+    chose = np.where(who < round(coins * OBSERVERS), random.random((count, EACH)) < 0.5, honest)
+    names = np.repeat([f"t{k}" for k in range(count)], EACH)
+    answers = pd.DataFrame({"comparison": names, "observer": who.ravel(), "prefer_b": chose.ravel().astype(float)})
+    return replace(judged, votes=np.full(count, EACH), prefer_b=chose.sum(axis=1)), answers
+
+
+def trusted(judged: Judgments, answers: pd.DataFrame, use: bool) -> Ballots:
+    """The ballots with each observer's attention, estimated from the answers, or with all observers alike."""
+    names, what = np.unique(answers["comparison"], return_inverse=True)
+    who = answers["observer"].to_numpy()
+    reliability = pd.Series(reliabilities(who, what, answers["prefer_b"].to_numpy() == 1), index=np.unique(who))
+    table = pd.DataFrame({"id": [f"t{k}" for k in range(len(judged.votes))]})
+    table = table.assign(prefer_b=judged.prefer_b, votes=judged.votes).reindex(columns=COMPARISONS)
+    data = Data("observers", Path(), "", "simulated", lambda key: None, table, answers, reliability)  # type: ignore
+    return ballots_of(data, use)
+
+
+def train(world: World, judged: Judgments, recipe: Recipe, ballots: Ballots | None = None) -> Tensor:
     """The heads that are found from uniform ones; cross-validation within the training photographs stops it."""
     names = np.unique(world.source)
     fold = np.random.default_rng(0).integers(FOLDS, size=len(names))
     first, second = (torch.from_numpy(np.ascontiguousarray(side)) for side in judged.comparisons.T)
     of = torch.from_numpy(fold[np.searchsorted(names, world.source[judged.comparisons[:, 0]])])
-    asked = Judged(first, second, counted(judged.prefer_b, judged.votes), of)
+    asked = Judged(first, second, ballots or counted(judged.prefer_b, judged.votes), of)
     fit = Fit(Votes(world.pooled, asked, FOLDS), _uniform(world), recipe)
     fit.run(recipe.steps)
     return fit.chosen[-1]

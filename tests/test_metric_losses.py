@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 
+from analysis.dawid_skene import reliabilities
 from analysis.psychometric import Preference
 from metric.ballots import Ballots, attention_of, ballots_of, counted
 from metric.data import ANSWERS, COMPARISONS, Data
+from metric.fit import Fit, Judged, Recipe, Votes
 from metric.losses import BinomialLoss, DetectionLoss, make_loss
 from study.errors import InputError
 
@@ -193,3 +196,69 @@ def test_ballots_by_hand():
 def test_impossible_votes_are_named(prefer_b, votes):
     with pytest.raises(InputError, match="study: comparison t1: prefer_b .* of votes .*; expected 1 vote or more"):
         ballots_of(judged([1, prefer_b], [2, votes]))
+
+
+def simulated(seed: int, comparisons: int = 400, channels: int = 40):
+    """Pooled features, hidden heads on three of the channels, and the distances of comparisons by them."""
+    random = np.random.default_rng(seed)
+    pooled = torch.tensor(random.gamma(0.5, 1, (2 * comparisons, 2, channels)), dtype=torch.float32)
+    hidden = np.zeros(channels)
+    hidden[random.choice(channels, 3, replace=False)] = random.lognormal(0, 0.5, 3)
+    distance = pooled[:, 0].double().numpy() @ hidden
+    return random, pooled, distance
+
+
+def recovered(pooled: torch.Tensor, distance: np.ndarray, ballots: Ballots, **recipe) -> float:
+    """Spearman's correlation with the hidden distances, on pairs that nothing was asked about."""
+    asked = len(ballots)
+    rows = torch.arange(asked)
+    fit = Fit(Votes(pooled, Judged(rows, rows + asked, ballots, rows % 3), 3), torch.full((pooled.shape[2],), 0.05),
+              Recipe(400, 0.03, 50, **recipe))  # fmt: skip
+    fit.run(400)
+    found = (pooled[2 * asked :, 0] @ fit.chosen[-1]).numpy()
+    return float(spearmanr(found, distance[2 * asked :]).statistic)
+
+
+def chance(distance: np.ndarray, asked: int) -> np.ndarray:
+    return 0.02 + 0.96 / (1 + np.exp(-2 * (np.log(distance[:asked]) - np.log(distance[asked : 2 * asked]))))
+
+
+def test_hidden_heads_are_recovered():
+    """Uniform heads correlate below .9 with the hidden ones; votes close nine tenths of what is missing to 1."""
+    random, pooled, distance = simulated(0, 800)
+    votes = np.full(600, 5)
+    ballots = counted(random.binomial(votes, chance(distance, 600)), votes)
+    uniform = spearmanr(pooled[1200:, 0].sum(dim=1), distance[1200:]).statistic
+    found = recovered(pooled, distance, ballots)
+    assert uniform < 0.9
+    assert (found - uniform) / (1 - uniform) > 0.9
+
+
+def test_uneven_counts_are_used_by_the_binomial_loss():
+    """One vote on most comparisons, 40 on a tenth: better than the mean vote in all else equal, on average of 4."""
+    gains = []
+    for seed in range(4):
+        random, pooled, distance = simulated(seed)
+        votes = np.where(np.arange(300) % 10 == 0, 40, 1)
+        ballots = counted(random.binomial(votes, chance(distance, 300)), votes)
+        gains.append(recovered(pooled, distance, ballots) - recovered(pooled, distance, ballots, loss="rank"))
+    assert np.mean(gains) > 0
+
+
+def test_reliability_helps_against_coin_tossers_and_costs_nothing():
+    """Three of 30 observers answer each comparison; a third of the 30 toss coins, or none."""
+    gains = {}
+    for coins in (0, 10):
+        gains[coins] = []
+        for seed in range(3):
+            random, pooled, distance = simulated(seed)
+            who = np.argsort(random.random((300, 30)), axis=1)[:, :3]
+            chose = random.random((300, 3)) < np.where(who < coins, 0.5, chance(distance, 300)[:, None])
+            names = np.repeat([f"t{k}" for k in range(300)], 3)
+            answers = pd.DataFrame({"comparison": names, "observer": who.ravel(), "prefer_b": chose.ravel() * 1.0})
+            reliable = pd.Series(reliabilities(who.ravel(), np.repeat(np.arange(300), 3), chose.ravel()))
+            data = judged(chose.sum(axis=1), np.full(300, 3), answers=answers, reliability=reliable)
+            found = [recovered(pooled, distance, ballots_of(data, use)) for use in (True, False)]
+            gains[coins].append(found[0] - found[1])
+    assert np.mean(gains[10]) > 0.01
+    assert abs(np.mean(gains[0])) < 0.005
