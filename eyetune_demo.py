@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int | None:
     _stage("Analysis: observers, preferences, Bradley-Terry scores")
     _verb("analyze", root, *VOTERS)
     _stage("Training: heads on AlexNet, from those votes")
-    from metric import runs
+    from metric.training import runs
 
     study = Study(root)
     if not runs.newest_run(study.runs_folder):
@@ -122,8 +122,8 @@ def _photographs(folder: Path) -> Path:
 def _third_opinion(root: Path, run: Path) -> None:
     import pandas as pd
 
-    from metric.data import images_of
-    from metric.judged import rank_correlation
+    from metric.data.judgments import images_of
+    from metric.judging.judged import rank_correlation
     from metric.score import score
     from study.folder import Study
 

@@ -29,15 +29,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from metric.backbones import LAYOUTS, Backbone
-from metric.ballots import ballots_of
-from metric.data import COMPARISONS, Data
-from metric.deep import PRECISIONS, DeepFit, DeepRecipe
-from metric.deep_folds import processes
-from metric.loading import Triplets
-from metric.losses import make_loss
-from metric.model import PerceptualMetric
-from metric.torchvision_import import import_torchvision
+from metric.data.judgments import COMPARISONS, Data
+from metric.network.backbones import LAYOUTS, Backbone
+from metric.network.model import PerceptualMetric
+from metric.network.torchvision_import import import_torchvision
+from metric.training.ballots import ballots_of
+from metric.training.deep import PRECISIONS, DeepFit, DeepRecipe
+from metric.training.deep_folds import processes
+from metric.training.loading import Triplets
+from metric.training.losses import make_loss
 
 
 def main() -> None:

@@ -33,13 +33,13 @@ import torch
 from torch import Tensor
 
 from benchmarks import patches
-from metric.ballots import ballots_of
-from metric.fit import LPIPS, Fit, Judged, Recipe, Votes
 from metric.measures import measure
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import load_backbone
 from metric.pairs import over_references, pairs_of, rows_of
-from metric.pooled import pooled_differences
-from metric.torchvision_import import import_torchvision
-from metric.weights import load_backbone
+from metric.training.ballots import ballots_of
+from metric.training.fit import LPIPS, Fit, Judged, Recipe, Votes
+from metric.training.pooled import pooled_differences
 
 DECAYING = 4  # of ten epochs
 SLOPE, LAPSE = 4.0, 0.05  # of the simulated observers, on log distances

@@ -30,9 +30,9 @@ import torch
 from scipy.stats import kendalltau
 
 import eyetune
-from metric import runs
-from metric.data_open import open_data
+from metric.data.sources import open_data
 from metric.score import score_pairs, title_of
+from metric.training import runs
 from study.folder import Study
 
 CODECS = ("jpeg", "webp", "jpeg2000")

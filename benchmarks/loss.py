@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from metric.measures import lpips
-from metric.torchvision_import import import_torchvision
-from metric.weights import load_backbone
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import load_backbone
 from study.command import run
 
 Step = Callable[[], Tensor]

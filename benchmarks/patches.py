@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
-from metric.data import COMPARISONS, Data
+from metric.data.judgments import COMPARISONS, Data
 from study.errors import InputError
 from study.images import Pixels
 

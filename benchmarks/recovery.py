@@ -39,11 +39,11 @@ from torch import Tensor
 
 from analysis.dawid_skene import reliabilities
 from benchmarks import patches
-from metric.ballots import Ballots, ballots_of, counted
-from metric.data import COMPARISONS, Data
-from metric.fit import LPIPS, Fit, Judged, Recipe, Votes
-from metric.pooled import pooled_differences
-from metric.weights import load_backbone
+from metric.data.judgments import COMPARISONS, Data
+from metric.network.weights import load_backbone
+from metric.training.ballots import Ballots, ballots_of, counted
+from metric.training.fit import LPIPS, Fit, Judged, Recipe, Votes
+from metric.training.pooled import pooled_differences
 
 UNIFORM = 0.05
 CHANNELS = 8  # that the hidden heads look at

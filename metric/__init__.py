@@ -11,6 +11,6 @@
 Images are float tensors `(N, 3, H, W)` in [0, 1]; `torch.compile` and autocast are safe.
 """
 
-from metric.exported import load
+from metric.exporting.exported import load
 
 __all__ = ["load"]

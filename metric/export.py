@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from metric import card as cards
-from metric import exported, lpips_state, portable, runs
-from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone
-from metric.model import PerceptualMetric, heads_of
-from metric.weights import fingerprint, load_backbone, read_state
+from metric.exporting import card as cards
+from metric.exporting import exported, lpips_state, portable
+from metric.network.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone
+from metric.network.model import PerceptualMetric, heads_of
+from metric.network.weights import fingerprint, load_backbone, read_state
+from metric.training import runs
 from study.errors import InputError, UnavailableError
 from study.files import write_bytes, write_text
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from metric.data import Data
+from metric.data.judgments import Data
 from study.errors import InputError
 from study.images import Pixels
 

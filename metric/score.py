@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.agreement import Floats
-from metric import breakdown, exported, judged, paired_tests, robustness, runs, score_report
-from metric.data import Data
-from metric.data_open import add_options, open_from
-from metric.distances import distances_of
+from metric.data.judgments import Data
+from metric.data.sources import add_options, open_from
+from metric.exporting import exported
+from metric.judging import breakdown, judged, paired_tests, robustness
+from metric.judging import report as score_report
+from metric.judging.distances import distances_of
 from metric.measures import MEASURES, measure
 from metric.pairs import pairs_of, rows_of
+from metric.training import runs
 from study import tables
 from study.errors import InputError, UnavailableError
 from study.files import sha256, write_text

@@ -26,21 +26,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metric import heads, judged, repeat, runs
-from metric.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
-from metric.ballots import ballots_of
-from metric.calibrate import calibrate
-from metric.data import Data
-from metric.data_open import Split, open_data, open_from
-from metric.deep import he_initialise
-from metric.deep_folds import processes
-from metric.deep_folds import train as train_deeply
-from metric.fit import Fit
-from metric.model import PerceptualMetric
-from metric.options import command_of, deep_recipe, parse, recipe
+from metric.data.judgments import Data
+from metric.data.sources import Split, open_data, open_from
+from metric.judging import judged
+from metric.network.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
+from metric.network.model import PerceptualMetric
+from metric.network.weights import fingerprint, load_backbone, load_lpips_heads
 from metric.score import baselines, photographs, score, to_score
-from metric.splits import folds_of, joined
-from metric.weights import fingerprint, load_backbone, load_lpips_heads
+from metric.training import heads, repeat, runs
+from metric.training.ballots import ballots_of
+from metric.training.calibrate import calibrate
+from metric.training.deep import he_initialise
+from metric.training.deep_folds import processes
+from metric.training.deep_folds import train as train_deeply
+from metric.training.fit import Fit
+from metric.training.options import command_of, deep_recipe, parse, recipe
+from metric.training.splits import folds_of, joined
 from study.command import run
 from study.errors import InputError, UnavailableError
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import average_precision_score
 
 from analysis.detection import Detection, average_precision, fit_detection, jnd_map
-from metric.torchvision_import import import_torchvision
+from metric.network.torchvision_import import import_torchvision
 from study.errors import InputError, UnavailableError
 
 TRUTH = Detection(threshold=0.3, shape=2.0, false_alarm=0.1, miss=0.05, log_likelihood=0.0, votes=0)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from analysis.psychometric import Preference
-from metric.backbones import Backbone
-from metric.model import PerceptualMetric
-from metric.preference import preference
+from metric.network.backbones import Backbone
+from metric.network.model import PerceptualMetric
+from metric.network.preference import preference
 from study.errors import UnavailableError
 
 

@@ -16,9 +16,9 @@ from shared_data import shared
 from analysis.agreement import agreeing_share
 from analysis.ceiling import agreement
 from analysis.observers import observer_table
-from metric.data import ANSWERS, COMPARISONS, LADDERS, RATINGS, SAME_DIFFERENT
-from metric.data_counts import reliability
-from metric.data_open import open_data
+from metric.data.counts import reliability
+from metric.data.judgments import ANSWERS, COMPARISONS, LADDERS, RATINGS, SAME_DIFFERENT
+from metric.data.sources import open_data
 from study import tables
 from study.errors import InputError, UnavailableError
 from study.images import encode_png

@@ -9,8 +9,8 @@ from conftest import photograph
 from judgment_tables import COUNTS, make_images, plain, table
 from PIL import Image
 
-from metric.data import from_study
-from metric.data_open import check_splits, open_data
+from metric.data.judgments import from_study
+from metric.data.sources import check_splits, open_data
 from study import tables
 from study.bapps import export_bapps, import_bapps
 from study.errors import InputError

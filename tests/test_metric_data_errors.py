@@ -9,7 +9,7 @@ from conftest import photograph
 from judgment_tables import COUNTS, make_images, table
 from PIL import Image
 
-from metric.data_open import open_data
+from metric.data.sources import open_data
 from metric.pairs import load_images
 from study.errors import InputError
 

@@ -13,16 +13,16 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
-from metric.augmentation import augment
-from metric.backbones import Backbone, Trunk
-from metric.ballots import ballots_of
-from metric.data import COMPARISONS, Data
-from metric.deep import DeepFit, DeepRecipe, Learner, he_initialise, swap
-from metric.deep_folds import processes, train
-from metric.dropped_distance import dropped_distance
-from metric.loading import Order, Part, Triplets, load
-from metric.losses import make_loss
-from metric.model import PerceptualMetric
+from metric.data.judgments import COMPARISONS, Data
+from metric.network.backbones import Backbone, Trunk
+from metric.network.model import PerceptualMetric
+from metric.training.augmentation import augment
+from metric.training.ballots import ballots_of
+from metric.training.deep import DeepFit, DeepRecipe, Learner, he_initialise, swap
+from metric.training.deep_folds import processes, train
+from metric.training.dropped_distance import dropped_distance
+from metric.training.loading import Order, Part, Triplets, load
+from metric.training.losses import make_loss
 from study.errors import InputError
 
 SIZE = 32
@@ -455,7 +455,7 @@ def test_worker_processes_load_the_same_batches(tmp_path, monkeypatch):
     """Where images do not fit into memory they are read ahead, and nothing else changes."""
     data = red_data(tmp_path)
     in_memory = Triplets(data, data.comparisons, 1, 24, quiet=True)
-    monkeypatch.setattr("metric.loading.MEMORY", 0)
+    monkeypatch.setattr("metric.training.loading.MEMORY", 0)
     read_again = Triplets(data, data.comparisons, 1, 24, quiet=True)
     assert in_memory.kept and not read_again.kept
     batches = [

@@ -13,11 +13,11 @@ import torch
 from test_metric_training import voted
 from threadpoolctl import threadpool_limits
 
-from metric import weights
-from metric.backbones import Backbone
 from metric.export import read_run
+from metric.network import weights
+from metric.network.backbones import Backbone
+from metric.network.weights import load_backbone
 from metric.train import main as train
-from metric.weights import load_backbone
 from study.errors import InputError, UnavailableError
 
 FEW = ["--steps", "3", "--folds", "3", "--batch", "4", "--trunk-learning-rate", "1e-3"]

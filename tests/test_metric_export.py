@@ -19,15 +19,17 @@ from shared_data import shared
 from test_metric_lpips import package
 
 import metric as package_metric
-from metric import card as cards
-from metric import exported, lpips_state, portable, runs, weights
-from metric.backbones import Backbone
 from metric.export import ENDINGS, main, read_run, write
-from metric.exported import describe, load, save
+from metric.exporting import card as cards
+from metric.exporting import exported, lpips_state, portable
+from metric.exporting.exported import describe, load, save
 from metric.measures import lpips
-from metric.model import PerceptualMetric
-from metric.torchvision_import import import_torchvision
-from metric.weights import fingerprint, load_backbone, load_lpips_heads
+from metric.network import weights
+from metric.network.backbones import Backbone
+from metric.network.model import PerceptualMetric
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import fingerprint, load_backbone, load_lpips_heads
+from metric.training import runs
 from study.errors import InputError, UnavailableError
 from study.files import write_text
 

@@ -5,10 +5,21 @@ import pytest
 import torch
 from torch.nn import functional
 
-from metric.ballots import counted
-from metric.fit import DECAY, LPIPS, STATE, UNIFORM, Fit, Judged, Recipe, Votes, held_out_distances, random_bytes
 from metric.measures import lpips
-from metric.pooled import pool
+from metric.training.ballots import counted
+from metric.training.fit import (
+    DECAY,
+    LPIPS,
+    STATE,
+    UNIFORM,
+    Fit,
+    Judged,
+    Recipe,
+    Votes,
+    held_out_distances,
+    random_bytes,
+)
+from metric.training.pooled import pool
 from study.errors import InputError
 
 
@@ -73,7 +84,7 @@ def test_noise_is_uniform_and_uncorrelated():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the package lpips
 def test_rank_network_and_loss_are_the_package_s():
     """With the same weights, the same loss and the same gradients as BCERankingLoss, in every fold."""
-    from metric.torchvision_import import import_torchvision
+    from metric.network.torchvision_import import import_torchvision
 
     import_torchvision()
     import lpips as peer

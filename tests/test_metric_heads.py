@@ -14,18 +14,18 @@ import torch
 from scipy.stats import norm
 from test_metric_training import FEW, vote, voted
 
-from metric import heads
-from metric.backbones import Backbone
-from metric.calibrate import calibrate
-from metric.data import LADDERS, RATINGS, SAME_DIFFERENT, from_study, images_of, keyed
-from metric.fit import LPIPS, Fit, Recipe
+from metric.data.judgments import LADDERS, RATINGS, SAME_DIFFERENT, from_study, images_of, keyed
 from metric.measures import lpips
+from metric.network.backbones import Backbone
+from metric.network.weights import load_backbone
 from metric.pairs import over_references, pairs_of
-from metric.pooled import pooled_differences
-from metric.rating_pairs import rated_comparisons
-from metric.splits import folds_of, joined
 from metric.train import main as train
-from metric.weights import load_backbone
+from metric.training import heads
+from metric.training.calibrate import calibrate
+from metric.training.fit import LPIPS, Fit, Recipe
+from metric.training.pooled import pooled_differences
+from metric.training.rating_pairs import rated_comparisons
+from metric.training.splits import folds_of, joined
 from study import tables
 from study.errors import InputError
 from study.records import Judgment

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from metric.backbones import Backbone
-from metric.custom import FunctionBackbone
-from metric.features import Features
 from metric.measures import lpips
-from metric.model import CHECKED_CALLS, PerceptualMetric
-from metric.unit_distance import EPSILON, normalise, unit_distance, unit_distance_map
+from metric.network.backbones import Backbone
+from metric.network.custom import FunctionBackbone
+from metric.network.features import Features
+from metric.network.model import CHECKED_CALLS, PerceptualMetric
+from metric.network.unit_distance import EPSILON, normalise, unit_distance, unit_distance_map
 from study.errors import InputError
 
 
@@ -163,7 +163,7 @@ def test_images_on_another_device_are_refused(alex):
 
 def test_the_range_is_read_on_an_accelerator_only_at_first(monkeypatch):
     """Reading it waits for the device. On a CPU it is always read."""
-    from metric import checks, model
+    from metric.network import checks, model
 
     read = []
     monkeypatch.setattr(model, "CHECKED_CALLS", 2)

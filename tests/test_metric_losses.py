@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 
 from analysis.dawid_skene import reliabilities
 from analysis.psychometric import Preference
-from metric.ballots import Ballots, attention_of, ballots_of, counted
-from metric.data import ANSWERS, COMPARISONS, Data
-from metric.fit import Fit, Judged, Recipe, Votes
-from metric.losses import BinomialLoss, DetectionLoss, make_loss
+from metric.data.judgments import ANSWERS, COMPARISONS, Data
+from metric.training.ballots import Ballots, attention_of, ballots_of, counted
+from metric.training.fit import Fit, Judged, Recipe, Votes
+from metric.training.losses import BinomialLoss, DetectionLoss, make_loss
 from study.errors import InputError
 
 

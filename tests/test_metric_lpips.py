@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared
 
-from metric.backbones import LAYOUTS
 from metric.measures import lpips
-from metric.model import PerceptualMetric
-from metric.torchvision_import import import_torchvision
-from metric.weights import fingerprint, load_backbone, load_lpips_heads
+from metric.network.backbones import LAYOUTS
+from metric.network.model import PerceptualMetric
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import fingerprint, load_backbone, load_lpips_heads
 from study.errors import InputError
 from study.images import decode_rgb
 
@@ -102,7 +102,7 @@ def test_gradients_are_finite_where_images_are_identical(images):
 
 def test_gradients_are_finite_at_zero_features():
     """Defect 1: LPIPS divides by the root of a zero sum; a linear tap then hands NaN to the image."""
-    from metric.model import normalise
+    from metric.network.model import normalise
 
     features = torch.zeros(1, 8, 4, 4, requires_grad=True)
     normalise(features).sum().backward()
@@ -111,7 +111,7 @@ def test_gradients_are_finite_at_zero_features():
 
 def test_half_precision_features_do_not_become_nan():
     """Defect 2: LPIPS's epsilon vanishes in float16."""
-    from metric.model import normalise
+    from metric.network.model import normalise
 
     assert torch.isfinite(normalise(torch.zeros(1, 8, 4, 4, dtype=torch.float16))).all()
 
@@ -197,7 +197,7 @@ def test_local_weights_are_read(tmp_path):
 def test_no_weights_to_be_had_says_what_to_do(monkeypatch):
     from urllib.error import URLError
 
-    from metric import weights
+    from metric.network import weights
 
     def no_network(*_args, **_options):
         raise URLError("no network")

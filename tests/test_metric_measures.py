@@ -13,8 +13,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from metric.measures import MEASURES, measure
 from metric.measures.dists import dists
-from metric.torchvision_import import import_torchvision
-from metric.weights import load_backbone
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import load_backbone
 from study.errors import InputError, UnavailableError
 from study.images import decode_rgb
 

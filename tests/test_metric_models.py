@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metric.backbones import SHIFT_TOLERANT, Backbone, PatchConv
-from metric.custom import FunctionBackbone
 from metric.measures import lpips, measure
-from metric.model import PerceptualMetric
-from metric.torchvision_import import import_torchvision
-from metric.weights import fingerprint, load_backbone, load_lpips_heads
+from metric.network.backbones import SHIFT_TOLERANT, Backbone, PatchConv
+from metric.network.custom import FunctionBackbone
+from metric.network.model import PerceptualMetric
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import fingerprint, load_backbone, load_lpips_heads
 from study.errors import InputError, UnavailableError
 
 

@@ -10,15 +10,16 @@ from shared_data import shared
 
 from analysis.agreement import bootstrap_mean
 from analysis.resampling import estimate, group_sums, replicate_means
-from metric import judged, robustness, weights
 from metric import score as module
-from metric.breakdown import breakdown, slices
-from metric.breakdown import text as slice_text
-from metric.data import Data, from_study
-from metric.data_open import open_data
-from metric.distances import distances_of, store
+from metric.data.judgments import Data, from_study
+from metric.data.sources import open_data
+from metric.judging import judged, robustness
+from metric.judging.breakdown import breakdown, slices
+from metric.judging.breakdown import text as slice_text
+from metric.judging.distances import distances_of, store
+from metric.judging.paired_tests import paired_tests
 from metric.measures import Measure, measure
-from metric.paired_tests import paired_tests
+from metric.network import weights
 from metric.pairs import pairs_of
 from metric.score import baselines, main
 from study import tables

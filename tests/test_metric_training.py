@@ -10,16 +10,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from metric import judged, weights
-from metric.data import from_study, images_of, keyed
+from metric.data.judgments import from_study, images_of, keyed
 from metric.export import main as export
-from metric.exported import load
+from metric.exporting.exported import load
+from metric.judging import judged
 from metric.measures import lpips
+from metric.network import weights
+from metric.network.weights import load_backbone, load_lpips_heads
 from metric.pairs import pairs_of
-from metric.pooled import pooled_differences
 from metric.score import main as score
 from metric.train import main as train
-from metric.weights import load_backbone, load_lpips_heads
+from metric.training.pooled import pooled_differences
 from study import tables
 from study.errors import InputError, UnavailableError
 from study.records import Judgment, Score

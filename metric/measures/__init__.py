@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from metric.backbones import LAYOUTS
-from metric.exported import load, name_of
+from metric.exporting.exported import load, name_of
 from metric.measures.dists import dists
-from metric.model import PerceptualMetric, check_images
-from metric.torchvision_import import import_torchvision
-from metric.weights import load_backbone, load_lpips_heads
+from metric.network.backbones import LAYOUTS
+from metric.network.model import PerceptualMetric, check_images
+from metric.network.torchvision_import import import_torchvision
+from metric.network.weights import load_backbone, load_lpips_heads
 from study.errors import InputError
 
 

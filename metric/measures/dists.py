@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
-from metric.backbones import Backbone
-from metric.model import check_images, check_size
-from metric.weights import FOLDER_VARIABLE, downloading, load_backbone, package_folder, read_state
+from metric.network.backbones import Backbone
+from metric.network.model import check_images, check_size
+from metric.network.weights import FOLDER_VARIABLE, downloading, load_backbone, package_folder, read_state
 from study.errors import InputError
 
 FILES = ("dists_weights.safetensors", "dists_weights.pt")

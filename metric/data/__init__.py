@@ -1,0 +1,1 @@
+"""Judgments from a study, BAPPS folders or tables, as `judgments.Data`; `sources.open_data` opens them."""

@@ -1,0 +1,1 @@
+"""What `eyetune score` says of a metric: agreement, likelihood, tests, robustness, the page."""
