@@ -86,6 +86,8 @@ def main() -> None:
         found = {"lpips": peer.heads(), "eyetune": ours.chosen[-1], "first heads": first}
         scores = "   ".join(f"{name} {100 * _two_afc(held, heads):.2f}" for name, heads in found.items())
         print(f"held-out 2AFC, %:  {scores}")
+        moved = torch.stack([peer.heads() - first, ours.chosen[-1] - first])
+        print(f"correlation of what the two trainings changed in the heads: {float(torch.corrcoef(moved)[0, 1]):.3f}")
 
 
 class Peer:

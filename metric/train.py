@@ -62,6 +62,7 @@ class Task:
     """Of each photograph; -1: never held out."""
     backbone: Trunk
     start: str
+    """Heads to start from: lpips, uniform, or auto: whichever of these makes the votes likelier."""
     settings: dict[str, Any]
     """What run.json keeps; runs with equal settings resume."""
     runs_folder: Path
@@ -94,9 +95,10 @@ def _task(options: argparse.Namespace) -> Task:
     data = open_from(options)
     backbone = _trunk(options)
     start = options.start
-    if start == "auto":
-        published = options.backbone in LAYOUTS | SHIFT_TOLERANT and options.mode != "scratch"
-        start = "lpips" if published else "uniform"
+    if start == "auto" and (options.backbone not in LAYOUTS | SHIFT_TOLERANT or options.mode == "scratch"):
+        start = "uniform"
+    elif start == "auto" and (options.mode != "linear" or options.loss == "rank"):
+        start = "lpips"
     everything = tested = data
     if options.validation:
         tested = _validation(options, data)
@@ -141,11 +143,17 @@ def _linear(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldO
     if opened is None:
         return None
     folder, resumed = opened
-    fit = Fit(asked.votes, torch.cat(_heads(task)), recipe(options))
+    starts = ("lpips", "uniform") if task.start == "auto" else (task.start,)
+    fits = {start: Fit(asked.votes, torch.cat(_heads(task, start)), recipe(options)) for start in starts}
+    start, fit = min(fits.items(), key=lambda item: item[1].best["loss"])
+    if len(starts) > 1:
+        print(f"starting from {start} heads: the votes are likelier by them ({' or '.join(starts)})")
     with ExitStack() as stack:
         heads.run(fit, folder, resumed, _log(options, folder, stack))
-    if options.patience:
-        print(f"held-out votes chose step {fit.best['step']:,} of {fit.step:,}")
+    best = fit.best["step"] if fit.recipe.patience else fit.step
+    if fit.recipe.patience:
+        print(f"held-out votes chose step {best:,} of {fit.step:,}")
+    runs.add_facts(folder, {"start": start, "best_step": best, "loss_parameters": fit.measured()})
     weights = {"heads.safetensors": heads.states(fit, task.backbone.channels)}
     return folder, weights, heads.held_out(fit, task.data, asked)
 
@@ -162,7 +170,7 @@ def _deep(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut
     folder, resumed = opened[0]
 
     def start() -> PerceptualMetric:
-        return PerceptualMetric(deepcopy(task.backbone), _heads(task))
+        return PerceptualMetric(deepcopy(task.backbone), _heads(task, task.start))
 
     with ExitStack() as stack:
         log = _log(options, folder, stack) if accelerator.is_main_process else _nowhere
@@ -190,8 +198,8 @@ def _trunk(options: argparse.Namespace) -> Trunk:
     return backbone
 
 
-def _heads(task: Task) -> list[Tensor]:
-    if task.start == "lpips":
+def _heads(task: Task, start: str) -> list[Tensor]:
+    if start == "lpips":
         return load_lpips_heads(task.options.backbone)
     return [torch.full((channels,), UNIFORM) for channels in task.backbone.channels]
 

@@ -66,7 +66,7 @@ def test_the_trainer_draws_dropout_of_those_moments():
     heads = torch.rand(8)
     dropped = functional.dropout(((f0 - f1) ** 2).expand(20_000, -1, -1, -1), 0.5).mean(dim=(2, 3)) @ heads
     drawn = (
-        Fit(judging(pooled), heads, Recipe(1, dropout=0.5))
+        Fit(judging(pooled), heads, Recipe(1, dropout=0.5, factors=False))
         ._distances(torch.zeros(20_000, dtype=torch.int64))
         .detach()[0]
     )

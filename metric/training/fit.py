@@ -27,10 +27,10 @@ from study.errors import InputError
 DECAY = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2)
 """Share of the learning rate in each tenth of the training."""
 BETAS = (0.5, 0.999)
-EVALUATIONS = 40  # of the held-out votes in a run, at most
+EVALUATIONS = 100  # of the held-out votes in a run, at most
 UNIFORM = ((256**2 - 1) / 12) ** 0.5  # standard deviation of a random byte
 
-LEAST = 1e-3  # of the mean head: where heads that are to grow by factors begin if they are smaller, 0 for instance
+LEAST = 0.1  # of the mean head: where heads that are to grow by factors begin if they are smaller, 0 for instance
 
 STATE = ("step", "stalled", "history", "best", "weights", "losses", "optimiser", "generator", "order")
 """What `Fit.state` holds."""
@@ -51,7 +51,7 @@ class Recipe:
     be large, are found as fast as others, and few of many channels from few votes (Kivinen and Warmuth 1997)."""
     accumulate: int = 1
     """Batches a step."""
-    patience: int = 10
+    patience: int = 20
     """Evaluations without a better held-out loss after which training stops; 0: all steps, and the last heads."""
 
 

@@ -76,6 +76,8 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     ours = options.mode == "linear" and options.loss == "binomial"
     if common["learning_rate"] is None:
         common["learning_rate"] = 1e-2 if ours else RATE
+    if common["patience"] is None:
+        common["patience"] = 20 if options.mode == "linear" else 10
     if common["dropout"] is None:
         common["dropout"] = 0.0 if ours else 0.5
     return common
@@ -108,7 +110,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     model.add_argument("--backbone-weights", type=Path, metavar="FILE", help="state dict of it (default: look for one)")
     model.add_argument(
         "--start", choices=STARTS, default="auto",
-        help="heads to start from: LPIPS's published ones, or uniform; auto: LPIPS's where there are any (%(default)s)",
+        help="heads to start from: LPIPS's published ones, where there are any, or uniform ones; auto: those by which"
+        " the votes are likelier (with --loss rank and tune: LPIPS's) (%(default)s)",
     )  # fmt: skip
     training = parser.add_argument_group("training")
     training.add_argument(
@@ -127,9 +130,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         help="of the difference maps, 0 to <1 (default: 0; with --loss rank, tune and scratch: 0.5)",
     )  # fmt: skip
     training.add_argument(
-        "--patience", type=int, default=10, metavar="N",
+        "--patience", type=int, metavar="N",
         help="stop after N evaluations without a better likelihood of held-out votes, and take the best step (one"
-        " number that is chosen on held-out photographs); 0: all steps, and the last weights (%(default)s)",
+        " number that is chosen on held-out photographs); 0: all steps, and the last weights (default: 20 of 100"
+        " evaluations in all; tune and scratch: 10 of 20)",
     )  # fmt: skip
     training.add_argument("--seed", type=int, default=1, help="of folds, batches, dropout (%(default)s)")
     training.add_argument("--tensorboard", action="store_true", help="log to tensorboard/ in the run's folder")
@@ -163,7 +167,7 @@ def _check(options: argparse.Namespace) -> None:
         ("steps", options.steps >= 1, "1 or more"),
         ("batch", options.batch >= 1, "1 or more"),
         ("accumulate", options.accumulate >= 1, "1 or more"),
-        ("patience", options.patience >= 0, "0 or more"),
+        ("patience", options.patience is None or options.patience >= 0, "0 or more"),
         ("dropout", options.dropout is None or 0 <= options.dropout < 1, "from 0 to less than 1"),
         ("learning-rate", options.learning_rate is None or 0 < options.learning_rate < math.inf, "more than 0"),
         (
