@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int | None:
     run = runs.newest_run(study.runs_folder)
     assert run
     if not list((run / "export").glob("*.md")):  # the card is written last
-        _verb("export", root)
+        _verb("export", root, "--formats", "safetensors", "lpips")
     (exported,) = (run / "export").glob("*.safetensors")
     _stage(f"A third opinion: {JUDGE}, which neither voted nor was trained")
     _verb("score", root, *VOTERS, "--metrics", JUDGE, SIMULATOR, exported)
