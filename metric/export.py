@@ -180,6 +180,8 @@ def _run_folder(folder: Path) -> Path:
     if newest is None:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
+        if not (folder / "study.toml").exists() and not (folder / "runs").is_dir():
+            raise InputError(f"{folder} is not a study folder, a run's, or one with runs in it")
         raise InputError(f"{folder} has no finished run; train one with: eyetune train {folder}")
     return newest
 
