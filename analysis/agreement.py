@@ -117,12 +117,14 @@ def robust_spread(values: Floats) -> float:
 def check_counts(
     chosen: ArrayLike, votes: ArrayLike, what: str = "prefer b", name: str = "prefer_b"
 ) -> tuple[Floats, Floats]:
-    """`chosen` and `votes` as `(T,)` arrays; raises InputError unless 0 <= chosen <= votes and votes >= 1."""
+    """`chosen` and `votes` as `(T,)` arrays; raises InputError unless 0 <= chosen <= votes and votes > 0."""
     k, n = np.asarray(chosen, dtype=float), np.asarray(votes, dtype=float)
     if k.shape != n.shape or k.ndim != 1 or not k.size:
         raise InputError(f"{name} of shape {k.shape} with votes of shape {n.shape}; expected (T,) twice, T >= 1")
-    wrong = np.flatnonzero(~((n >= 1) & (k >= 0) & (k <= n)))
+    wrong = np.flatnonzero(~((n > 0) & (n < np.inf) & (k >= 0) & (k <= n)))
     if wrong.size:
         row = wrong[0]
-        raise InputError(f"row {row}: {k[row]:g} of {n[row]:g} votes {what}; expected 0 <= {name} <= votes")
+        raise InputError(
+            f"row {row}: {k[row]:g} of {n[row]:g} votes {what}; expected 0 <= {name} <= votes, and votes > 0"
+        )
     return k, n

@@ -123,6 +123,15 @@ def test_any_metric_gets_chances(seed, triplets, kind):
     assert (np.diff(found.probability(np.zeros(50), grid)) <= 1e-12).all()
 
 
+@pytest.mark.parametrize("triplets", [20, 200])
+def test_votes_that_say_nothing_have_a_link_too(triplets):
+    """Where slope and power can stand for each other a first ascent stops short, in one case of fifty."""
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        distances, n = random.gamma(1, 1, (2, triplets)), random.integers(1, 8, triplets)
+        assert 0 <= fit_preference(*distances, random.integers(0, n + 1), n).slope
+
+
 @pytest.mark.parametrize(("scale", "shift"), [(1000, 0), (1e-6, 0), (1, -40)])
 def test_the_metrics_units_do_not_matter(scale, shift):
     d_a, d_b, k, n = simulated(1000)
