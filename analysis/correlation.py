@@ -124,25 +124,31 @@ def logistic_mapping(distance: ArrayLike, rating: ArrayLike) -> Callable[[ArrayL
 
 
 def ladder_tau(
-    distance: ArrayLike, level: ArrayLike, ladder: ArrayLike, seed: int = 1
+    distance: ArrayLike, level: ArrayLike, ladder: ArrayLike, groups: ArrayLike, seed: int = 1
 ) -> tuple["pd.Series[float]", Estimate]:
     """Kendall's tau-b of `distance` with `level` within each `ladder` (all `(N,)`), and its mean over ladders.
+
+    `groups` `(N,)` names the source photograph; the mean's interval resamples photographs, whose ladders are alike.
 
     A ladder is one photograph under more and more of one distortion, and `level` grows with the damage (for a quality
     setting hand in its negative). 1 is a metric that puts all steps in order; one that cannot tell any of
     them apart has 0. NaN for a ladder with one level, which the mean leaves out.
     """
     d, levels, labels = _checked(distance, level, ladder, "level")
-    taus = {}
+    photographs = np.asarray(groups)
+    if photographs.shape != d.shape:
+        raise InputError(f"{len(d)} distances, but groups of shape {photographs.shape}")
+    taus, of = {}, []
     for name in pd.unique(labels):
         mine = labels == name
         x, y = d[mine], levels[mine]
+        of.append(photographs[mine][0])
         if np.ptp(y) == 0:
             taus[name] = np.nan
         else:
             taus[name] = 0.0 if np.ptp(x) == 0 else float(kendalltau(x, y).statistic)
     series = pd.Series(taus, name="tau", dtype=float)
-    return series, bootstrap_mean(series.to_numpy(), np.arange(len(series)), seed)
+    return series, bootstrap_mean(series.to_numpy(), np.array(of), seed)
 
 
 def _resampled(groups: int, items: int, seed: int, replicates: int) -> Iterator[Floats]:

@@ -95,10 +95,23 @@ def test_one_photograph_has_no_interval():
 def test_ladders_by_hand():
     """In order: 1. One of three pairs turned: 1/3. All equal: 0. One level: none. Mean of 1, 1/3 and 0."""
     ladder = ["in order"] * 3 + ["turned"] * 3 + ["equal"] * 2 + ["one"]
-    taus, mean = ladder_tau([1, 2, 3, 1, 3, 2, 5, 5, 9], [1, 2, 3, 1, 2, 3, 1, 2, 1], ladder)
+    taus, mean = ladder_tau([1, 2, 3, 1, 3, 2, 5, 5, 9], [1, 2, 3, 1, 2, 3, 1, 2, 1], ladder, ladder)
     assert taus.to_dict() == pytest.approx({"in order": 1, "turned": 1 / 3, "equal": 0, "one": np.nan}, nan_ok=True)
     assert mean.value == pytest.approx(4 / 9) and mean.n == 3
     assert isinstance(taus, pd.Series)
+
+
+def test_the_interval_of_ladders_resamples_photographs():
+    """Five alike ladders of each photograph say no more than one of each; as photographs of their own they would."""
+    level = np.tile([1.0, 2, 3, 4], 12)
+    distance = np.random.default_rng(1).normal(level, 2)
+    ladder = np.repeat(np.arange(12), 4)
+    one = ladder_tau(distance, level, ladder, ladder)[1]
+    many = (np.tile(distance, 5), np.tile(level, 5), np.concatenate([ladder + 12 * k for k in range(5)]))
+    together = ladder_tau(*many, np.tile(ladder, 5))[1]
+    assert together[:3] == pytest.approx(one[:3]) and (together.n, one.n) == (60, 12)
+    apart = ladder_tau(*many, many[2])[1]
+    assert apart.high - apart.low < 0.6 * (one.high - one.low)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,7 @@ def test_ladders_by_hand():
         (lambda: correlations([1, 2], [1, np.nan], ["a", "b"]), "row 1: distance 2, rating nan"),
         (lambda: correlations([1, 2], [1, 2], ["a"]), "groups \\(1,\\); expected \\(N,\\)"),
         (lambda: correlations([1, 1], [1, 2], ["a", "b"]), "all distances or all ratings are equal"),
-        (lambda: ladder_tau([1, np.inf], [1, 2], ["a", "a"]), "row 1: distance inf, level 2"),
+        (lambda: ladder_tau([1, np.inf], [1, 2], ["a", "a"], ["p", "p"]), "row 1: distance inf, level 2"),
     ],
 )
 def test_bad_input_is_named(call, message):

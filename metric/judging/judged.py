@@ -243,7 +243,8 @@ def _of_pairs(data: Data, distances: Mapping[str, Floats]) -> dict[str, Estimate
             found |= {"srocc": related.srocc, "plcc": related.plcc, "krocc": related.krocc}
     if "ladders" in distances:
         ladders = data.ladders
-        found["ladder_tau"] = ladder_tau(distances["ladders"], -ladders["level"].astype(float), ladders["ladder"])[1]
+        level = -ladders["level"].astype(float)
+        found["ladder_tau"] = ladder_tau(distances["ladders"], level, ladders["ladder"], ladders["source"])[1]
     return found
 
 

@@ -80,7 +80,8 @@ def of_ladders(ladders: pd.DataFrame, distance: Floats) -> dict[str, float]:
     change = table.groupby("ladder")["distance"].diff()
     risen = table.groupby("ladder")["level"].diff() > 0
     steps = np.sign(change[risen].to_numpy(float))
-    tau = ladder_tau(distance, -ladders["level"].astype(float), ladders["ladder"])[1].value
+    names = ladders["ladder"]
+    tau = ladder_tau(distance, -ladders["level"].astype(float), names, names)[1].value
     return {"steps": float((1 - steps).mean() / 2) if steps.size else np.nan, "tau": tau}
 
 
