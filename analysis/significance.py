@@ -52,15 +52,17 @@ def sign_flip_p(
     return (extreme + 1) / (draws + 1)
 
 
-def holm(p_values: ArrayLike) -> Floats:
+def holm(p_values: ArrayLike, tests: int | None = None) -> Floats:
     """`(K,)` p values adjusted for having made K tests: below alpha, the chance of any false alarm is at most alpha.
 
-    Holm (1979): the i-th smallest is multiplied by K + 1 - i, and none may be below a smaller one's.
+    Holm (1979): the i-th smallest is multiplied by K + 1 - i, and none may be below a smaller one's. `tests`: how many
+    there could have been, in place of K, where those that were made were chosen by what came out.
     """
     p = np.asarray(p_values, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise InputError(f"p values {p.tolist()}; expected numbers from 0 to 1")
+    count = max(len(p), tests or 0)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * (count - np.arange(len(p)))))
     return adjusted

@@ -39,12 +39,12 @@ def main(argv: list[str] | None = None) -> int | None:
     names = list(dict.fromkeys([*(options.metrics or []), *(options.baselines or [])]))
     titles = {name: title_of(data, name) for name in names}  # a wrong name is said before the work begins
     if names:
-        scores = dict(score(data, name, options.force) for name in names)
+        scores = dict(score(data, name, options.force) for name in names if not _of_pairs_only(data, name))
     else:
         scores, missing = defaults(data, options.force)
         _print_missing(missing)
-        titles = {name: name for name in scores}
-    if not scores:
+        titles = {name: name for name in [*scores, *data.pair_distances]}
+    if not titles:
         raise InputError(f"{data.name}: no metric could be computed; name others with --metrics")
     stored = [title for title in scores if title not in data.distances]
     if stored and len(to_score(data)):
@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> int | None:
         elif options.by:
             print(f"\nby {way}: the data do not tell two or more apart")
     tested = [titles[name] for name in options.metrics or [] if name.endswith(".safetensors")]
-    against = [titles[name] for name in options.baselines or []] or [row.name for row in rows if row.name in scores]
-    differences = paired_tests.paired_tests(data, scores, tested or [rows[0].name] if rows else [], against)
+    against = [titles[name] for name in options.baselines or []] or [row.name for row in rows]
+    best = [row.name for row in rows if row.name in scores][:1]
+    against = [name for name in against if name in scores]
+    differences = paired_tests.paired_tests(data, scores, tested or best, against, best=not tested)
     if len(differences):
         print(
             f"\npaired differences of 2AFC; p of the sign-flip test over photographs\n{paired_tests.text(differences)}"
@@ -156,6 +158,11 @@ def score(data: Data, name: str, again: bool = False) -> tuple[str, pd.DataFrame
     return title, mine[["distance_a", "distance_b"]]
 
 
+def _of_pairs_only(data: Data, name: str) -> bool:
+    """Whether its distances came with pairs of images, and none can be had of the comparisons that there are."""
+    return name in data.pair_distances and name not in {*data.distances, *MEASURES} and len(to_score(data)) > 0
+
+
 def score_pairs(data: Data, titles: dict[str, str], again: bool = False) -> dict[str, dict[str, Floats]]:
     """Of `same_different`, `ratings` and `ladders`, where there are any, each metric's distances, row for row.
 
@@ -196,13 +203,14 @@ def baselines(data: Data, quick: bool = True) -> tuple[dict[str, pd.DataFrame], 
 
 def defaults(data: Data, again: bool = False) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """What is scored when nothing is named: the metrics that came with the data, and BASELINES."""
-    came = {name: score(data, name)[1] for name in [*data.distances, *data.pair_distances]}
+    names = [*data.distances, *data.pair_distances]
+    came = {name: score(data, name)[1] for name in names if not _of_pairs_only(data, name)}
     keys = [*to_score(data)["reference"], *(key for kind in OF_PAIRS for key in getattr(data, kind)["reference"])]
     try:
         data.image(keys[0])
     except UnavailableError as error:
-        return came, {} if came else dict.fromkeys(BASELINES, str(error))
-    found, missing = _scored(data, [name for name in BASELINES if name not in came], again)
+        return came, {} if names else dict.fromkeys(BASELINES, str(error))
+    found, missing = _scored(data, [name for name in BASELINES if name not in names], again)
     return came | found, missing
 
 
@@ -236,19 +244,27 @@ def photographs(data: Data) -> list[str]:
 
 
 def _trained_here(data: Data, names: Iterable[str]) -> dict[str, str]:
-    """A note for each exported metric that learned from these very comparisons, or from some of these photographs."""
+    """A note for each exported metric that learned from these comparisons, these photographs, or simulated votes."""
     digest, here = runs.digest(to_score(data)), set(photographs(data))
     notes = {}
     for path in (Path(name) for name in names if name.endswith(".safetensors")):
-        settings = exported.describe(path)["card"].get("settings", {})
+        card = exported.describe(path)["card"]
+        settings = card.get("settings", {})
+        said = {
+            "simulated": ["it learned from SIMULATED votes"],
+            "mixed": ["some votes that it learned from are SIMULATED"],
+        }
+        about = said.get(card.get("voters", "unknown"), [])
         seen = len(here & set(settings.get("photographs", [])))
         if settings.get("comparisons_sha256") == digest:
-            notes[exported.name_of(path)] = "trained on these very comparisons: NOT held out"
+            about.append("trained on these very comparisons: NOT held out")
         elif seen:
-            notes[exported.name_of(path)] = (
+            about.append(
                 f"it learned from photographs with the names of {seen} of these {len(here)}; if they are the same, this"
                 " flatters it"
             )
+        if about:
+            notes[exported.name_of(path)] = "; ".join(about)
     return notes
 
 

@@ -191,6 +191,8 @@ def test_paired_tests(voted):
     assert wrong.p == 2 / 2**4  # 4 photographs, all of the same sign: 2 of 16 ways are as far from 0
     assert wrong.p_holm == 2 * wrong.p
     assert len(paired_tests(data, scores, scores, scores)) == 3  # each pair once
+    picked = paired_tests(data, scores, ["right"], scores, best=True)
+    assert picked["p_holm"].iloc[1] == 3 * wrong.p  # any of three pairs might have been the one
 
 
 # Real votes
@@ -392,6 +394,24 @@ def test_ratings_same_different_and_ladders(tmp_path, capsys):
     assert [row[name] for name in ("jnd_map", "srocc", "krocc", "ladder_tau")] == pytest.approx([1, 1, 1, 1])
     assert np.isnan(row["two_afc"])
     assert "<svg" in (tmp_path / "out" / "report" / "metrics.html").read_text()
+
+
+def test_a_metric_known_for_ratings_only_is_judged_by_them(tmp_path, capsys):
+    """Comparisons stand beside, for which nothing can compute it; by default and by name."""
+    folder = ratings_table(tmp_path)
+    (folder / "votes.csv").write_text(
+        "reference,a,b,prefer_b,votes,source\nr0.png,d0.png,d1.png,1,4,photo0\nr1.png,d2.png,d3.png,1,4,photo1\n"
+    )
+    lines = (folder / "ratings.csv").read_text().splitlines()
+    given = [lines[0] + ",mine_distance", *(f"{line},{k}" for k, line in enumerate(lines[1:]))]
+    (folder / "ratings.csv").write_text("\n".join(given) + "\n")
+    files = [str(folder / "votes.csv"), str(folder / "ratings.csv"), "--out", str(tmp_path / "out")]
+    for names, others in ([], {"psnr"}), (["--metrics", "mine", "psnr"], {"psnr"}), (["--metrics", "mine"], set()):
+        assert main([*files, *names]) == 0
+        table = pd.read_csv(tmp_path / "out" / "report" / "metrics.csv").set_index("metric")
+        assert others <= set(table.index) and table.loc["mine", "srocc"] == pytest.approx(1)
+        assert np.isnan(table.loc["mine", "two_afc"])
+    capsys.readouterr()
 
 
 def test_distances_that_came_with_the_data_need_no_images(tmp_path, capsys):

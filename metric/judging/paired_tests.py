@@ -1,5 +1,6 @@
 """Is a metric really better than another on the same comparisons? Differences of 2AFC, with intervals and p values."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,12 +15,17 @@ COLUMNS = ["metric", "against", "difference", "low", "high", "p", "p_holm", "com
 
 
 def paired_tests(
-    data: Data, distances: Mapping[str, pd.DataFrame], tested: Iterable[str], against: Iterable[str]
+    data: Data,
+    distances: Mapping[str, pd.DataFrame],
+    tested: Iterable[str],
+    against: Iterable[str],
+    best: bool = False,
 ) -> pd.DataFrame:
     """A row for each of `tested` against each of `against` (names in `distances`): COLUMNS.
 
     `difference`: how much more of the votes agree with the first (2AFC, a share), with the interval of paired bootstrap
-    means over photographs; `p` of the sign-flip permutation test over photographs; `p_holm`, Holm's, for all rows.
+    means over photographs; `p` of the sign-flip permutation test over photographs; `p_holm`, Holm's, for all rows, and
+    where `tested` was chosen as the `best` by these votes, for all pairs of metrics: any might have been picked.
     """
     voted = data.comparisons
     wanted = [(one, two) for one in dict.fromkeys(tested) for two in dict.fromkeys(against) if one != two]
@@ -41,7 +47,8 @@ def paired_tests(
         p = sign_flip_p(shares[one], shares[two], members)
         rows.append((one, two, found.value, found.low, found.high, p, np.nan, found.n, data.voters))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(p_holm=holm(table["p"]))
+    metrics = {name for pair in chosen for name in pair}
+    return table.assign(p_holm=holm(table["p"], math.comb(len(metrics), 2) if best else None))
 
 
 def text(table: pd.DataFrame) -> str:
