@@ -111,6 +111,15 @@ def test_a_photograph_is_its_content_whatever_its_name(images):
     assert source[0] == source[1] != source[2]
 
 
+def test_a_photograph_named_in_one_table_is_the_same_in_the_others(images):
+    """Else its ratings would be learned from while its comparisons are held out."""
+    first = table(images, "reference,a,b,prefer_b,votes,source\nr0.png,a0.png,b0.png,2,5,lake")
+    second = table(images, "reference,distorted,rating\nr0.png,a0.png,4\nr1.png,a1.png,3", "ratings.csv")
+    data = open_data([first, second])
+    assert list(data.comparisons["source"]) == ["lake"]
+    assert list(data.ratings["source"])[0] == "lake" and data.ratings["source"].nunique() == 2
+
+
 def test_ids_change_when_an_image_does(images):
     path = table(images, COUNTS)
     before = open_data(path).comparisons["id"]

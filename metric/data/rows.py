@@ -90,10 +90,16 @@ def _file(rows: Rows) -> str:
 
 
 def _name_sources(rows: list[Rows], found: dict[str, str]) -> None:
-    """Fill the empty sources: by the reference's content, or by its name where there is no file."""
+    """Fill the empty sources: as the same photograph is called elsewhere, else by its content, else by its name."""
     unnamed = [r.table.loc[r.table["source"] == "", "reference"] for r in rows]
     references = pd.unique(pd.concat(unnamed))
     names = contents([key for key in references if key in found])
+    named = pd.concat([r.table.loc[r.table["source"] != "", ["reference", "source"]] for r in rows])
+    told = dict(zip(named["reference"], named["source"], strict=True))
+    known = {
+        digest: told[key] for key, digest in contents([key for key in told if key in found] if names else []).items()
+    }
+    names = {key: known.get(digest, digest) for key, digest in names.items()}
     for part, keys in zip(rows, unnamed, strict=True):
         part.table.loc[keys.index, "source"] = keys.map(lambda key: names.get(key, key))
 
