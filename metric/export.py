@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from metric.exporting import card as cards
 from metric.exporting import exported, lpips_state, portable
-from metric.network.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone
+from metric.network.backbones import LAYOUTS, SHIFT_TOLERANT, Backbone, Trunk
 from metric.network.model import PerceptualMetric, heads_of
 from metric.network.weights import fingerprint, load_backbone, read_state
 from metric.training import runs
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int | None:
     card = {
         "name": name,
         "votes": record["settings"]["whose_votes"],
-        "voters": set(scores["voters"]).pop(),
+        "voters": record["settings"].get("trained_on", scores["voters"].iloc[0]),
         "settings": record["settings"] | {"backbone": _without_folder(record["settings"]["backbone"])},
         "versions": record["versions"],
         "commit": record["commit"],
@@ -118,6 +118,7 @@ def read_run(folder: Path, backbone_weights: Path | None = None) -> PerceptualMe
     settings = runs.read_settings(folder)["settings"]
     if settings.get("mode", "linear") == "linear":
         backbone = load_backbone(settings["backbone"], backbone_weights)
+        _check_trunk(folder, settings, backbone)
         if fingerprint(backbone.state_dict()) != settings["backbone_sha256"]:
             raise InputError(f"{folder}: trained on other {backbone.name} weights; give them: --backbone-weights")
         metric = PerceptualMetric(backbone, runs.read_heads(folder))
@@ -126,6 +127,7 @@ def read_run(folder: Path, backbone_weights: Path | None = None) -> PerceptualMe
         state = read_state(path)
         name = settings["backbone"]
         backbone = Backbone(name) if name in LAYOUTS | SHIFT_TOLERANT else load_backbone(name, backbone_weights)
+        _check_trunk(folder, settings, backbone)
         try:
             metric = PerceptualMetric(backbone, heads_of(state))
             metric.load_state_dict(state)
@@ -133,6 +135,13 @@ def read_run(folder: Path, backbone_weights: Path | None = None) -> PerceptualMe
             raise InputError(f"{path}: not the weights of this run ({str(error).splitlines()[0]})") from None
     metric.calibration = _calibration(folder / "calibration.json")
     return metric
+
+
+def _check_trunk(folder: Path, settings: Mapping[str, Any], backbone: Trunk) -> None:
+    """A trunk in a file has its code's hash in its name: other code gives other distances with the same weights."""
+    known = settings.get("trunk", backbone.name)
+    if known != backbone.name:
+        raise InputError(f"{folder}: trained on the trunk {known}; {settings['backbone']} is now {backbone.name}")
 
 
 def _without_folder(backbone: str) -> str:

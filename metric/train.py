@@ -109,10 +109,13 @@ def _task(options: argparse.Namespace) -> Task:
         print(
             f"{data.whose}; {len(data.comparisons):,} comparisons of {data.comparisons['source'].nunique()} photographs"
         )
+        if options.validation:
+            print(f"validation: {tested.whose}; {len(tested.comparisons):,} comparisons")
     settings = {
         "data": data.name,
         "mode": options.mode,
         "backbone": options.backbone,
+        "trunk": backbone.name,
         "backbone_sha256": fingerprint(backbone.state_dict()),
         "start": start,
         "recipe": dataclasses.asdict((recipe if options.mode == "linear" else deep_recipe)(options)),
@@ -122,6 +125,8 @@ def _task(options: argparse.Namespace) -> Task:
         "reliability": options.reliability,
         "voters": options.voters,
         "whose_votes": data.whose,
+        "trained_on": data.voters,
+        "validation_votes": tested.whose if options.validation else None,
         **repeat.digests(everything),
         "comparisons_sha256": runs.digest(to_score(data)),
         "photographs": photographs(data),

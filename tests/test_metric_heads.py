@@ -11,14 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import photograph
 from scipy.stats import norm
 from test_metric_training import FEW, vote, voted
 
 from metric.data.judgments import LADDERS, RATINGS, SAME_DIFFERENT, from_study, images_of, keyed
+from metric.export import main as export
+from metric.export import read_run
+from metric.exporting.exported import describe
 from metric.measures import lpips
 from metric.network.backbones import Backbone
 from metric.network.weights import load_backbone
 from metric.pairs import over_references, pairs_of
+from metric.score import main as score
 from metric.train import main as train
 from metric.training import heads
 from metric.training.calibrate import calibrate
@@ -28,6 +33,7 @@ from metric.training.rating_pairs import rated_comparisons
 from metric.training.splits import folds_of, joined
 from study import tables
 from study.errors import InputError
+from study.images import encode_png
 from study.records import Judgment
 
 
@@ -145,6 +151,68 @@ def test_ratings_alone_train_heads(make_study):
     held_out = heads.held_out(fit, nothing, asked)
     assert held_out.comparisons.empty
     assert held_out.pairs["ratings"].isfinite().all() and len(held_out.pairs["ratings"]) == len(table)
+
+
+def test_one_rating_an_image_is_enough(make_study):
+    """Spread over its pairs it is less than one vote a pair: the link's start takes such counts."""
+    data = from_study(voted(make_study(photographs=4)))
+    table = distorted_of(data)
+    nothing = replace(data, comparisons=data.comparisons.iloc[:0], answers=data.answers.iloc[:0])
+    rated = replace(nothing, ratings=table.assign(rating=np.arange(len(table)) % 7.0, votes=1.0)[RATINGS])
+    assert rated_comparisons(rated.ratings)["votes"].max() < 1
+    asked = heads.asked(rated, folds_of(rated, 2, 1), load_backbone("alex"), True)
+    fit = Fit(asked.votes, torch.full((1152,), 0.05), Recipe(5))
+    fit.run(5)
+    assert fit.heads.isfinite().all()
+
+
+def test_features_of_a_changed_trunk_are_computed_again(make_study, tmp_path, monkeypatch):
+    """The same weights in other code are another trunk: for what is kept, for a repeated run and for an export."""
+    path = tmp_path / "mine.py"
+    code = "def make():\n    return lambda x: [x[..., 1:, :] - {} * x[..., :-1, :]]\n"
+    path.write_text(code.format(1))
+    study = voted(make_study())
+    train([str(study.root), *FEW, "--backbone", f"{path}:make"])
+    (run,) = study.runs_folder.glob("001-*")
+    pairs = pairs_of(keyed(study))
+    first = pooled_differences(images_of(study), pairs, load_backbone(f"{path}:make"))
+    path.write_text(code.format(0.5))
+    assert not torch.equal(first, pooled_differences(images_of(study), pairs, load_backbone(f"{path}:make")))
+    with pytest.raises(InputError, match="cannot be repeated: the trunk's name or code differ"):
+        train(["--repeat", str(run)])
+    with pytest.raises(InputError, match=r"trained on the trunk mine.make-.*; .* is now mine.make-"):
+        read_run(run)
+
+
+def test_learning_from_simulated_votes_is_said_also_where_people_validate(make_study, tmp_path, capsys):
+    """In the card, in the file, and in the table of a score by people's votes."""
+    study = voted(make_study("one"), simulator=json.dumps({"metric": "psnr"}))
+    people = peoples_votes(tmp_path / "people")
+    train([str(study.root), *FEW, "--validation", str(people)])
+    assert "validation: 15 human votes" in capsys.readouterr().out
+    (run,) = study.runs_folder.glob("001-*")
+    assert set(pd.read_csv(run / "scores.csv")["voters"]) == {"human"}
+    export([str(run), "--formats", "safetensors"])
+    (card,), (path,) = ((run / "export").glob(f"*.{end}") for end in ("md", "safetensors"))
+    assert "The votes were SIMULATED" in card.read_text() and "simulated-votes" in card.read_text()
+    assert "They stand on other votes: 15 human votes" in card.read_text()
+    assert describe(path)["card"]["voters"] == "simulated"
+    score([str(people), "--metrics", str(path), "--out", str(tmp_path / "out")])
+    assert "it learned from SIMULATED votes" in " ".join(capsys.readouterr().out.split())
+
+
+def peoples_votes(folder: Path) -> Path:
+    """A table of three comparisons of photographs of their own, five votes each, all said to be people's."""
+    folder.mkdir()
+    lines = ["reference,a,b,prefer_b,votes,simulated"]
+    for k in range(3):
+        random, original = np.random.default_rng(k), photograph(50 + k, 64)
+        for name, noise in (("r", 0), ("a", 30), ("b", 10)):
+            noisy = np.clip(original + random.normal(0, noise, original.shape), 0, 255).astype(np.uint8)
+            (folder / f"{name}{k}.png").write_bytes(encode_png(noisy))
+        lines.append(f"r{k}.png,a{k}.png,b{k}.png,{3 + k % 2},5,false")
+    (folder / "votes.csv").write_text("\n".join(lines) + "\n")
+    return folder / "votes.csv"
 
 
 def test_a_run_is_repeated_from_itself(make_study, capsys):

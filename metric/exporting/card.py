@@ -213,8 +213,15 @@ def _evaluation(card: Mapping[str, Any]) -> str:
         return "None was recorded."
     return (
         "How often votes agree with it (2AFC), and beside it other metrics on the same triplets. Held out: each triplet"
-        f" is\njudged by weights that never saw its photograph. {judged.INTERVALS}.\n\n{table(card['scores'])}"
+        f" is\njudged by weights that never saw its photograph. {judged.INTERVALS}.{_judged_by(card)}\n\n"
+        f"{table(card['scores'])}"
     )
+
+
+def _judged_by(card: Mapping[str, Any]) -> str:
+    """Whose votes the scores stand on, where they are not those that it learned from."""
+    votes = card.get("settings", {}).get("validation_votes")
+    return f" They stand on other votes: {votes}." if votes else ""
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> str:

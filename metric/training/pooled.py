@@ -30,12 +30,13 @@ from study.files import sha256, write_bytes
 def pooled_differences(data: Data, pairs: pd.DataFrame, backbone: Trunk) -> Tensor:
     """`(len(pairs), 2, C)`: the means of the squared feature differences and their dropout scale, all taps in a row.
 
-    Kept in `runs/cache/`, keyed on the trunk's weights and the images, and read from there the next time. Under
-    torchrun each process computes a share, and all get all. Computed on a GPU where there is one. Raises InputError
-    where the trunk gives numbers that are not finite.
+    Kept in `runs/cache/`, keyed on the trunk's name and weights and on the images, and read from there the next time.
+    Under torchrun each process computes a share, and all get all. Computed on a GPU where there is one. Raises
+    InputError where the trunk gives numbers that are not finite.
     """
     images = pairs[["reference", "distorted"]].map(data.identity).to_csv(index=False)
-    key = sha256(f"{fingerprint(backbone.state_dict())} {images}".encode())[:32]
+    # The name too: of a trunk in a file it changes with the code, which weights do not tell.
+    key = sha256(f"{backbone.name} {fingerprint(backbone.state_dict())} {images}".encode())[:32]
     path = data.folder / "runs" / "cache" / f"pooled-{Path(backbone.name).stem}-{key}.safetensors"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:

@@ -15,6 +15,7 @@ from study.files import sha256
 MEANINGS = {
     "images_sha256": "the images",
     "votes_sha256": "the votes",
+    "trunk": "the trunk's name or code",
     "backbone_sha256": "the trunk's weights",
     "recipe": "the recipe",
 }
