@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "name": name,
         "votes": record["settings"]["whose_votes"],
         "voters": record["settings"].get("trained_on", scores["voters"].iloc[0]),
+        "start": record.get("training", {}).get("start", record["settings"].get("start")),
         "settings": record["settings"] | {"backbone": _without_folder(record["settings"]["backbone"])},
         "versions": record["versions"],
         "commit": record["commit"],
@@ -212,7 +213,7 @@ def _make(metric: PerceptualMetric, description: Mapping[str, Any], formats: Col
         return Made(data, _loaded(data, metric, description["built_in"]), metric.backbone.smallest)
 
     def lpips() -> Made:
-        data = lpips_state.to_bytes(metric)
+        data = lpips_state.to_bytes(metric, description["card"].get("voters"))
         return Made(data, lpips_state.distances(data, metric), metric.backbone.smallest)
 
     def torch_export() -> Made:

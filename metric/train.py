@@ -131,6 +131,8 @@ def _task(options: argparse.Namespace) -> Task:
         "comparisons_sha256": runs.digest(to_score(data)),
         "photographs": photographs(data),
     }
+    if options.mode != "linear":  # they decide which random numbers a part of a batch gets
+        settings |= {"processes": int(os.environ.get("WORLD_SIZE", "1")), "device": _device()}
     return Task(options, everything, tested, fold, backbone, start, settings, data.folder / "runs")
 
 
@@ -167,6 +169,9 @@ def _deep(task: Task) -> tuple[Path, dict[str, dict[str, Tensor]], heads.HeldOut
     """The same where the trunk is trained too."""
     options, accelerator = task.options, processes()
     comparisons = task.data.comparisons
+    unused = [kind.replace("_", "/") for kind in ("same_different", "ratings") if len(getattr(task.data, kind))]
+    if unused and accelerator.is_main_process:
+        print(f"--mode {options.mode} learns from comparisons only: {' and '.join(unused)} are left out, also for JND")
     if comparisons.empty:
         raise InputError(f"{task.data.name}: no comparisons to train on")
     opened: list[Any] = [_open(task) if accelerator.is_main_process else None]
@@ -211,6 +216,10 @@ def _heads(task: Task, start: str) -> list[Tensor]:
 
 def _open(task: Task) -> tuple[Path, bool]:
     return runs.open_run(task.runs_folder, task.settings, command_of(task.options))
+
+
+def _device() -> str:
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
 
 
 def _is_first() -> bool:

@@ -33,3 +33,11 @@ def test_an_uncalibrated_metric_says_what_is_missing():
         metric.preference(torch.ones(1), torch.ones(1))
     metric.calibration = {"preference": None, "jnd": {"threshold": 0.5}}
     assert metric.jnd(torch.ones(1)).item() == 2
+
+
+def test_preference_has_one_gradient_at_the_centre():
+    """The transform's two halves meet there; only one of them passes a gradient."""
+    link = asdict(Preference(0.3, 0.2, 1.0, 2.5, 0.0, -1.0, 10.0))
+    a = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    preference(link, a, torch.tensor(0.3, dtype=torch.float64)).backward()
+    assert a.grad.item() == pytest.approx(2.5 / 0.2 / 4)

@@ -1,5 +1,6 @@
 """What is handed out: each file gives the live metric's distances by its own program; what is not ours is refused."""
 
+import io
 import json
 import pickle
 import struct
@@ -611,3 +612,14 @@ def test_a_table_can_be_read_back_from_the_description(files):
     scores = pd.DataFrame(describe(files["safetensors"])["card"]["scores"])
     assert {"metric", "two_afc", "low", "high", "voters"} <= set(scores.columns)
     assert describe(files["safetensors"])["card"]["settings"]["backbone"] == "alex"
+
+
+def test_the_lpips_file_says_that_votes_were_simulated():
+    """By the name of an empty tensor, which the package passes over."""
+    metric = lpips("alex")
+    state = torch.load(io.BytesIO(lpips_state.to_bytes(metric, "simulated")), weights_only=True)
+    assert "votes.SIMULATED" in state
+    assert not any("votes" in key for key in torch.load(io.BytesIO(lpips_state.to_bytes(metric)), weights_only=True))
+    x, y = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    theirs = lpips_state.distances(lpips_state.to_bytes(metric, "simulated"), metric)
+    assert torch.allclose(theirs(x, y), metric(x, y), rtol=1e-4)

@@ -186,13 +186,16 @@ def test_learning_rate_is_the_recipe_s():
 
 
 def test_held_out_distances_come_from_the_fold_s_heads():
+    """On the scale of the final heads: with the same median over all pairs."""
     votes = random_votes(triplets=6)
     fit = Fit(votes, torch.full((8,), 0.1), Recipe(1, factors=False, patience=0))
     with torch.no_grad():
-        fit.weights.zero_()
-        fit.weights[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        fit.weights.copy_(torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0, 0, 0, 0, 0]))[:4])
     a, _ = held_out_distances(fit, votes.comparisons)
-    assert torch.allclose(a, votes.pooled[votes.comparisons.first, 0, 0] * (votes.comparisons.fold + 1))
+    fold = votes.comparisons.fold
+    medians = votes.pooled[:, 0].median(dim=0).values  # the final heads are 4 times channel 3
+    expected = votes.pooled[votes.comparisons.first, 0, fold] * (4 * medians[3] / medians[fold])
+    assert torch.allclose(a, expected)
 
 
 def test_held_out_votes_choose_the_heads():

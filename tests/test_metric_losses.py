@@ -262,3 +262,8 @@ def test_reliability_helps_against_coin_tossers_and_costs_nothing():
             gains[coins].append(found[0] - found[1])
     assert np.mean(gains[10]) > 0.01
     assert abs(np.mean(gains[0])) < 0.005
+
+
+def test_where_most_toss_coins_all_count_the_same():
+    who = pd.Series(list("aabbcc"))
+    assert attention_of(pd.Series({"a": 0.5, "b": 0.5, "c": 0.5}), who).tolist() == [1, 1, 1]

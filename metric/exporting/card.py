@@ -199,7 +199,8 @@ def _training(card: Mapping[str, Any]) -> str:
     settings = card.get("settings", {})
     lines = [f"- Data: {settings['data']}" if "data" in settings else "", f"- {card.get('votes', 'unknown votes')}"]
     if settings:
-        lines.append(f"- Start: {settings.get('start', 'unknown')}; seed {settings.get('recipe', {}).get('seed', '?')}")
+        start = card.get("start") or settings.get("start", "unknown")
+        lines.append(f"- Start: {start}; seed {settings.get('recipe', {}).get('seed', '?')}")
         hashes = [f"{key.removesuffix('_sha256')} {settings[key]}" for key in settings if key.endswith("s_sha256")]
         lines += [f"- SHA-256: {text}" for text in hashes]
     if card.get("versions"):

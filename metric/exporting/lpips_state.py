@@ -20,10 +20,11 @@ IMAGENET = {  # `fingerprint` of torchvision's IMAGENET1K_V1 features: the trunk
 }
 
 
-def to_bytes(metric: PerceptualMetric) -> bytes:
+def to_bytes(metric: PerceptualMetric, voters: str | None = None) -> bytes:
     """A torch file of the heads (kilobytes), and of the trunk too where it is not the one that the package fetches.
 
-    Raises UnavailableError where the package has no such trunk.
+    An empty tensor's name says where `voters` were simulated; the package passes over it. Raises UnavailableError where
+    the package has no such trunk.
     """
     name = metric.backbone.name
     if name not in IMAGENET or not isinstance(metric.backbone, Backbone):
@@ -31,6 +32,8 @@ def to_bytes(metric: PerceptualMetric) -> bytes:
     state = {f"lin{k}.model.1.weight": head.detach().view(1, -1, 1, 1) for k, head in enumerate(metric.heads)}
     if fingerprint(metric.backbone.state_dict()) != IMAGENET[name]:
         state |= _trunk(metric)
+    if voters in ("simulated", "mixed"):
+        state[f"votes.{voters.upper()}"] = torch.empty(0)
     buffer = io.BytesIO()
     torch.save({key: value.detach().cpu().clone() for key, value in state.items()}, buffer)
     return buffer.getvalue()

@@ -13,7 +13,8 @@ def preference(link: Mapping[str, float], distance_a: Tensor, distance_b: Tensor
 
 
 def _yeo_johnson(z: Tensor, power: float) -> Tensor:
-    return _stretched(z.clamp(min=0).log1p(), power) - _stretched((-z).clamp(min=0).log1p(), 2 - power)
+    above, below = torch.where(z >= 0, z, 0), torch.where(z >= 0, 0, -z)  # at 0 only one of them passes a gradient
+    return _stretched(above.log1p(), power) - _stretched(below.log1p(), 2 - power)
 
 
 def _stretched(logarithm: Tensor, power: float) -> Tensor:

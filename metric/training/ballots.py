@@ -94,10 +94,12 @@ def attention_of(reliability: pd.Series, answered_by: pd.Series) -> pd.Series:
     votes = votes.reindex(r.index)
     order = r.sort_values().index
     typical = float(r[order][votes[order].cumsum() >= votes.sum() / 2].iloc[0])
+    if typical <= 0.5:  # most toss coins: nobody's word can be weighed against theirs
+        return pd.Series(1.0, index=r.index)
     chance = typical * (1 - typical) / votes
     between = max(0.0, float(np.average((r - typical) ** 2 - chance, weights=votes)))
     shrunk = typical + (r - typical) * between / (between + chance).clip(lower=1e-12)
-    attention = (2 * shrunk - 1) / max(2 * typical - 1, 1e-6)
+    attention = (2 * shrunk - 1) / (2 * typical - 1)
     return (attention.clip(0, 1) * LEVELS).round() / LEVELS
 
 

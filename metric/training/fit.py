@@ -293,8 +293,14 @@ def random_bytes(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def held_out_distances(fit: Fit, judged: Judged) -> tuple[Tensor, Tensor]:
-    """Distances `(Q,)` of both pairs of each question by the heads that did not learn from it; NaN where all did."""
-    heads = fit.chosen[judged.fold.clamp(min=0)]  # (Q, C)
+    """Distances `(Q,)` of both pairs of each question by the heads that did not learn from it; NaN where all did.
+
+    A fold's heads and slope are free together, so each fold's distances are brought to the scale of the final heads:
+    the same median over all pairs. What is calibrated on them then holds for the final heads.
+    """
+    medians = (fit.chosen @ fit.votes.pooled[:, 0].T).median(dim=1).values  # (F,)
+    scale = torch.where(medians > 0, medians[-1] / medians, 1.0)
+    heads = (fit.chosen * scale[:, None])[judged.fold.clamp(min=0)]  # (Q, C)
     never = torch.where(judged.fold < 0, torch.nan, 0.0)
     first, second = ((heads * fit.votes.pooled[side, 0]).sum(dim=1) + never for side in (judged.first, judged.second))
     return first, second

@@ -77,7 +77,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     if common["learning_rate"] is None:
         common["learning_rate"] = 1e-2 if ours else RATE
     if common["patience"] is None:
-        common["patience"] = 20 if options.mode == "linear" else 10
+        common["patience"] = 10 if options.mode != "linear" else 20 if ours else 0
     if common["dropout"] is None:
         common["dropout"] = 0.0 if ours else 0.5
     return common
@@ -131,16 +131,16 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     )  # fmt: skip
     training.add_argument(
         "--patience", type=int, metavar="N",
-        help="stop after N evaluations without a better likelihood of held-out votes, and take the best step (one"
-        " number that is chosen on held-out photographs); 0: all steps, and the last weights (default: 20 of 100"
-        " evaluations in all; tune and scratch: 10 of 20)",
+        help="stop after N evaluations without a better likelihood of held-out votes, and take the best step (which,"
+        " like --start auto, is chosen on held-out photographs); 0: all steps, and the last weights (default: 20 of 100"
+        " evaluations in all; with --loss rank 0; tune and scratch: 10 of 20)",
     )  # fmt: skip
     training.add_argument("--seed", type=int, default=1, help="of folds, batches, dropout (%(default)s)")
     training.add_argument("--tensorboard", action="store_true", help="log to tensorboard/ in the run's folder")
     training.add_argument(
         "--repeat", type=Path, metavar="RUN",
-        help="do this run once more, as its run.json says, and say whether the weights are the same; DATA only where it"
-        " has moved",
+        help="do this run once more, as its run.json says, and say whether the weights are the same; DATA only where a"
+        " study has moved (tables and BAPPS folders must be where they were)",
     )  # fmt: skip
     deep = parser.add_argument_group("with --mode tune or scratch")
     deep.add_argument(
