@@ -169,6 +169,16 @@ def test_a_trunk_in_a_file(source):
         assert load_backbone(f"{source}:make").name != trunk.name
 
 
+def test_a_trunk_draws_the_same_weights_each_time(source):
+    """Else a run on it could neither go on, nor be repeated or exported; the caller's draws are left alone."""
+    source.write_text(SOURCE.replace("    torch.manual_seed(1)\n", ""))
+    state = torch.get_rng_state()
+    first = load_backbone(f"{source}:make")
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(3)
+    assert fingerprint(load_backbone(f"{source}:make").state_dict()) == fingerprint(first.state_dict())
+
+
 def test_weights_for_a_trunk_in_a_file(source, tmp_path):
     weights = {"function.layer.weight": torch.ones(5, 3, 3, 3), "function.layer.bias": torch.zeros(5)}
     path = tmp_path / "weights.safetensors"

