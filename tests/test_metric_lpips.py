@@ -158,6 +158,7 @@ def test_smallest_image(name):
         (torch.rand(1, 3, 64, 64) - 0.5, torch.rand(1, 3, 64, 64), "expected \\[0, 1\\]"),
         (torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64), "differ in shape"),
         (torch.rand(3, 64, 64), torch.rand(3, 64, 64), "expected a float tensor"),
+        (torch.rand(1, 3, 64, 64), np.zeros((1, 3, 64, 64)), "distorted: expected a torch tensor .* got ndarray"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.rand(1, 3, 64, 64), "expected a float tensor"),
         (torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64), "expected a float tensor"),
     ],
@@ -183,8 +184,9 @@ def test_weights_of_another_trunk_are_refused(tmp_path):
 def test_a_pickle_with_code_is_refused(tmp_path):
     path = tmp_path / "evil.pth"
     torch.save({"features.0.weight": np.array}, path)
-    with pytest.raises(InputError, match="evil.pth: not a readable file of weights"):
+    with pytest.raises(InputError, match="evil.pth: not a file of weights alone: a pickle that may run code") as raised:
         load_backbone("alex", path)
+    assert "weights_only" not in str(raised.value)  # torch advises to run it
 
 
 def test_local_weights_are_read(tmp_path):

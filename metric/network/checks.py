@@ -26,6 +26,8 @@ def check_images(reference: Tensor | Features, distorted: Tensor, smallest: int,
     if not isinstance(reference, Features):
         given = {"reference": reference} | given
     for name, images in given.items():
+        if not isinstance(images, Tensor):
+            raise InputError(f"{name}: expected a torch tensor (N, 3, H, W), got {type(images).__name__}")
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise InputError(f"{name}: expected a float tensor (N, 3, H, W), got {tuple(images.shape)} {images.dtype}")
     if isinstance(reference, Features):

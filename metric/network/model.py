@@ -117,7 +117,7 @@ class PerceptualMetric(nn.Module):
 
     def _check(self, reference: Tensor | Features, distorted: Tensor) -> None:
         known = self.heads[0].device
-        if distorted.device != known:
+        if isinstance(distorted, Tensor) and distorted.device != known:
             raise InputError(f"the images are on {distorted.device} and the metric on {known}; move one with .to(...)")
         if isinstance(reference, Features) and tuple(m.shape[1] for m in reference.maps) != self.backbone.channels:
             raise InputError(f"{reference!r} are not of the trunk {self.backbone.name}")
