@@ -106,9 +106,8 @@ def _task(options: argparse.Namespace) -> Task:
     else:
         fold = folds_of(data, options.folds, options.seed)
     if _is_first():
-        print(
-            f"{data.whose}; {len(data.comparisons):,} comparisons of {data.comparisons['source'].nunique()} photographs"
-        )
+        count = data.comparisons["source"].nunique()
+        print(f"{data.whose}; {len(data.comparisons):,} comparisons of {count:,} photographs")
         if options.validation:
             print(f"validation: {tested.whose}; {len(tested.comparisons):,} comparisons")
     settings = {

@@ -253,6 +253,25 @@ def test_a_damaged_checkpoint_is_named(make_study, content):
     assert (run / "scores.csv").exists()
 
 
+def test_a_damaged_unfinished_run_stands_in_nobodys_way(make_study):
+    study = voted(make_study())
+    (study.runs_folder / "007-alex").mkdir(parents=True)
+    (study.runs_folder / "007-alex" / "run.json").write_text("")
+    assert train([str(study.root), *FEW]) == 0
+    assert (study.runs_folder / "008-alex" / "scores.csv").exists()
+
+
+def test_a_repeated_run_takes_another_place_and_no_other_option(make_study, tmp_path, capsys):
+    study = voted(make_study())
+    train([str(study.root), *FEW])
+    run = str(study.runs_folder / "001-alex")
+    assert train(["--repeat", run, "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "runs" / "001-alex" / "scores.csv").exists()
+    with pytest.raises(SystemExit, match="2"):
+        train(["--repeat", run, "--steps", "50"])
+    assert "unrecognized arguments: --steps" in capsys.readouterr().err
+
+
 def test_damaged_cached_features_are_computed_again(make_study):
     study = make_study()
     pairs = pairs_of(keyed(study))

@@ -32,9 +32,16 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
         command = runs.read_settings(known.repeat).get("command") or {}
         if not {"data", "mode", "steps"} <= set(command):
             raise InputError(f"{known.repeat}: its run.json does not say how it was made, so it cannot be repeated")
-        data = [str(path) for path in command["data"]]
-        given = parser.parse_args(rest if any(not word.startswith("-") for word in rest) else [*data, *rest])
-        options = argparse.Namespace(**(vars(given) | command | {"data": given.data, "repeat": known.repeat}))
+        again = argparse.ArgumentParser(
+            prog="eyetune train", usage="eyetune train --repeat RUN [DATA ...] [--out DIR]", allow_abbrev=False,
+            description="All other options are those of the run.",
+        )  # fmt: skip
+        again.add_argument("data", nargs="*", help="where it lies now (default: where it lay)")
+        again.add_argument("--out", metavar="DIR", help="where results go (default: as in the run)")
+        given = again.parse_args(rest)
+        data = given.data or [str(path) for path in command["data"]]
+        former = vars(parser.parse_args(data)) | command  # an older run knows fewer options
+        options = argparse.Namespace(**(former | {"data": data, "repeat": known.repeat}))
         options.out = given.out or command["out"]
         options.backbone_weights = Path(command["backbone_weights"]) if command["backbone_weights"] else None
     _check(options)
@@ -140,7 +147,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     training.add_argument(
         "--repeat", type=Path, metavar="RUN",
         help="do this run once more, as its run.json says, and say whether the weights are the same; DATA only where a"
-        " study has moved (tables and BAPPS folders must be where they were)",
+        " study has moved (tables and BAPPS folders must be where they were); no other option but --out",
     )  # fmt: skip
     deep = parser.add_argument_group("with --mode tune or scratch")
     deep.add_argument(

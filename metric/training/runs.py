@@ -27,7 +27,7 @@ def open_run(runs_folder: Path, settings: dict[str, Any], command: Mapping[str, 
     `command`: the options, plain values, with which the run can be repeated.
     """
     newest = newest_run(runs_folder, finished=False)
-    if newest and not is_finished(newest) and read_settings(newest)["settings"] == settings:
+    if newest and not is_finished(newest) and _is_of(newest, settings):
         return newest, True
     number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(runs_folder)), default=0)
     folder = runs_folder / f"{number:03d}-{re.sub('[^a-zA-Z0-9._-]+', '-', Path(settings['backbone']).name)}"
@@ -35,6 +35,14 @@ def open_run(runs_folder: Path, settings: dict[str, Any], command: Mapping[str, 
     record = {"settings": settings, "command": dict(command), "versions": versions, "commit": _commit()}
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return folder, False
+
+
+def _is_of(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether the run has these settings; one whose run.json is damaged has none, and stands in nobody's way."""
+    try:
+        return read_settings(folder)["settings"] == settings
+    except InputError:
+        return False
 
 
 def newest_run(runs_folder: Path, finished: bool = True) -> Path | None:
