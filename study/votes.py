@@ -121,7 +121,9 @@ def _fetch(path: Path, statement: str) -> pd.DataFrame:
         with connect(path) as connection:
             return fetch(connection)
     except OSError:
-        if path.with_name(f"{path.name}-wal").exists():  # it may hold votes, which an immutable file would hide
+        empty = path.exists() and not path.stat().st_size  # made, but no room for its tables
+        log = path.with_name(f"{path.name}-wal")  # it may hold votes, which an immutable file would hide
+        if empty or log.exists():
             raise
     with disk_errors(path), closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as connection:
         return fetch(connection)

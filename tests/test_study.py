@@ -208,6 +208,14 @@ def test_votes_on_a_read_only_medium_can_be_read(make_study, tmp_path):
         assert len(Study(study.root).all_judgments()) == 1
     finally:
         subprocess.run(["umount", str(study.root)], check=True)
+    study.votes_path.write_bytes(b"")  # made, but its tables found no room
+    try:
+        subprocess.run(["mount", "--bind", str(study.root), str(study.root)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(study.root)], check=True)
+        with pytest.raises(OSError, match="votes.sqlite"):
+            Study(study.root).all_judgments()
+    finally:
+        subprocess.run(["umount", str(study.root)], check=True)
 
 
 def test_votes_are_counted_by_triplet(make_study):
