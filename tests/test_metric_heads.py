@@ -138,7 +138,7 @@ def test_ratings_become_preferences():
 
 
 def test_ratings_alone_train_heads(make_study):
-    """Held-out rank correlation with ratings that one channel decides rises."""
+    """Without a comparison, held-out distances of every rated image come out."""
     data = from_study(voted(make_study(photographs=6)))
     table = distorted_of(data)
     nothing = replace(data, comparisons=data.comparisons.iloc[:0], answers=data.answers.iloc[:0])

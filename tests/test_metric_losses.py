@@ -234,17 +234,6 @@ def test_hidden_heads_are_recovered():
     assert (found - uniform) / (1 - uniform) > 0.9
 
 
-def test_uneven_counts_are_used_by_the_binomial_loss():
-    """One vote on most comparisons, 40 on a tenth: better than the mean vote in all else equal, on average of 4."""
-    gains = []
-    for seed in range(4):
-        random, pooled, distance = simulated(seed)
-        votes = np.where(np.arange(300) % 10 == 0, 40, 1)
-        ballots = counted(random.binomial(votes, chance(distance, 300)), votes)
-        gains.append(recovered(pooled, distance, ballots) - recovered(pooled, distance, ballots, loss="rank"))
-    assert np.mean(gains) > 0
-
-
 def test_reliability_helps_against_coin_tossers_and_costs_nothing():
     """Three of 30 observers answer each comparison; a third of the 30 toss coins, or none."""
     gains = {}
