@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from metric.network.weights import load_backbone, load_lpips_heads
 from metric.pairs import pairs_of
 from metric.score import main as score
 from metric.train import main as train
+from metric.training import runs
 from metric.training.pooled import pooled_differences
 from study import tables
 from study.errors import InputError, UnavailableError
@@ -259,6 +261,23 @@ def test_a_damaged_unfinished_run_stands_in_nobodys_way(make_study):
     (study.runs_folder / "007-alex" / "run.json").write_text("")
     assert train([str(study.root), *FEW]) == 0
     assert (study.runs_folder / "008-alex" / "scores.csv").exists()
+
+
+def test_an_unfinished_run_is_found_again_behind_others(tmp_path):
+    settings = {"backbone": "alex", "seed": 1}
+    first, resumed = runs.open_run(tmp_path, settings)
+    assert (first.name, resumed) == ("001-alex", False)
+    assert runs.open_run(tmp_path, settings | {"seed": 2})[0].name == "002-alex"
+    assert runs.open_run(tmp_path, settings) == (first, True)
+    (first / "scores.csv").write_text("")
+    assert runs.open_run(tmp_path, settings)[0].name == "003-alex"
+
+
+def test_runs_that_begin_at_once_get_a_folder_each(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda seed: runs.open_run(tmp_path, {"backbone": "alex", "seed": seed})[0], range(8)))
+    assert len(set(opened)) == 8
+    assert [runs.read_settings(folder)["settings"]["seed"] for folder in opened] == list(range(8))
 
 
 def test_a_repeated_run_takes_another_place_and_no_other_option(make_study, tmp_path, capsys):

@@ -22,19 +22,35 @@ PACKAGES = ("eyetune", "torch", "numpy", "pandas", "lpips", "piq")
 
 
 def open_run(runs_folder: Path, settings: dict[str, Any], command: Mapping[str, Any] = {}) -> tuple[Path, bool]:
-    """A new run's folder, or the newest where that is unfinished and of the same settings; and whether it is that.
+    """A new run's folder, or the newest of the same settings where that is unfinished; and whether it is that.
 
-    `command`: the options, plain values, with which the run can be repeated.
+    `command`: the options, plain values, with which the run can be repeated. Runs that begin at once get a folder each.
     """
-    newest = newest_run(runs_folder, finished=False)
-    if newest and not is_finished(newest) and _is_of(newest, settings):
-        return newest, True
-    number = 1 + max((int(path.name.split("-")[0]) for path in _run_folders(runs_folder)), default=0)
-    folder = runs_folder / f"{number:03d}-{re.sub('[^a-zA-Z0-9._-]+', '-', Path(settings['backbone']).name)}"
+    folders = sorted(_run_folders(runs_folder), key=_number)
+    same = [path for path in folders if _is_of(path, settings)]
+    if same and not is_finished(same[-1]):
+        return same[-1], True
     versions = {name: version(name) for name in PACKAGES}
     record = {"settings": settings, "command": dict(command), "versions": versions, "commit": _commit()}
+    label = re.sub("[^a-zA-Z0-9._-]+", "-", Path(settings["backbone"]).name)
+    folder = _new_folder(runs_folder, 1 + max(map(_number, folders), default=0), label)
     write_text(folder / "run.json", json.dumps(record, indent=1))
     return folder, False
+
+
+def _new_folder(runs_folder: Path, number: int, label: str) -> Path:
+    """A folder that was not there, of this number or the next that is free."""
+    folder = runs_folder / f"{number:03d}-{label}"
+    runs_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return _new_folder(runs_folder, number + 1, label)
+    return folder
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.split("-")[0])
 
 
 def _is_of(folder: Path, settings: dict[str, Any]) -> bool:
@@ -48,7 +64,7 @@ def _is_of(folder: Path, settings: dict[str, Any]) -> bool:
 def newest_run(runs_folder: Path, finished: bool = True) -> Path | None:
     """The run with the highest number, finished or any."""
     folders = [path for path in _run_folders(runs_folder) if is_finished(path) or not finished]
-    return max(folders, default=None, key=lambda path: int(path.name.split("-")[0]))
+    return max(folders, default=None, key=_number)
 
 
 def is_finished(folder: Path) -> bool:
