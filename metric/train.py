@@ -271,7 +271,7 @@ def _report(task: Task, held_out: heads.HeldOut) -> list[judged.Row]:
     untrained = f"lpips-{task.options.backbone}"
     if untrained in scores and len(data.comparisons):
         gain = judged.difference(data, held_out.comparisons, scores[untrained])
-        interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+        interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}" if gain.low == gain.low else "one photograph"
         print(f"  trained minus {untrained}, on the same comparisons: {100 * gain.value:+.1f} points ({interval})")
     for name, reason in missing.items():
         print(f"  {name}: not computed: {reason}")

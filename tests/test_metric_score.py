@@ -487,3 +487,11 @@ def test_the_sample_is_spread_over_photographs(voted):
 
 def named(table: pd.DataFrame) -> dict[str, float]:
     return dict(zip(table["test"], table["value"], strict=True))
+
+
+def test_one_photograph_has_no_interval(tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("id,prefer_b,votes,m_d0,m_d1,k_d0,k_d1\n1,1,4,0.1,0.2,0.2,0.1\n")
+    assert main([str(tmp_path / "one.csv"), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "75.0" in printed
+    assert "nan" not in printed

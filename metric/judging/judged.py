@@ -172,6 +172,8 @@ def text(rows: list[Row]) -> str:
         lines.append(f"  {'':<{width}}  2AFC %   95 % interval  majority %  triplets")
         for row in rows:
             interval = f"{100 * row.score.low:5.1f} to {100 * row.score.high:5.1f}"
+            if row.score.low != row.score.low:  # one photograph has none
+                interval = ""
             most = row.more.get("majority")
             shown = f"{100 * most.value:10.1f}" if most else " " * 10
             lines.append(

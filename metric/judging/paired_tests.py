@@ -56,7 +56,7 @@ def text(table: pd.DataFrame) -> str:
     width = max(len(f"{row.metric} - {row.against}") for row in table.itertuples())
     lines = [f"  {'':<{width}}  points   95 % interval       p  p (Holm)"]
     for row in table.itertuples():
-        interval = f"{100 * row.low:+5.1f} to {100 * row.high:+5.1f}"
+        interval = f"{100 * row.low:+5.1f} to {100 * row.high:+5.1f}" if row.low == row.low else ""
         name = f"{row.metric} - {row.against}"
         lines.append(
             f"  {name:<{width}}  {100 * row.difference:+6.2f}   {interval:<14}  {_p(row.p)}     {_p(row.p_holm)}"
