@@ -8,14 +8,16 @@ from torch import Tensor
 
 def preference(link: Mapping[str, float], distance_a: Tensor, distance_b: Tensor) -> Tensor:
     """`analysis.psychometric.Preference.probability` in torch, of the plain values of a Preference: differentiable."""
-    g_a, g_b = (_yeo_johnson((d - link["centre"]) / link["spread"], link["power"]) for d in (distance_a, distance_b))
+    power = torch.tensor(link["power"], dtype=distance_a.dtype, device=distance_a.device)
+    g_a, g_b = (yeo_johnson((d - link["centre"]) / link["spread"], power) for d in (distance_a, distance_b))
     return link["lapse"] / 2 + (1 - link["lapse"]) * torch.sigmoid(link["slope"] * (g_a - g_b))
 
 
-def _yeo_johnson(z: Tensor, power: float) -> Tensor:
-    above, below = torch.where(z >= 0, z, 0), torch.where(z >= 0, 0, -z)  # at 0 only one of them passes a gradient
-    return _stretched(above.log1p(), power) - _stretched(below.log1p(), 2 - power)
-
-
-def _stretched(logarithm: Tensor, power: float) -> Tensor:
-    return torch.expm1(power * logarithm) / power if power else logarithm
+def yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
+    """`analysis.psychometric.yeo_johnson` in torch, with a finite slope everywhere; `power` broadcasts against `z`."""
+    above = z >= 0
+    log = torch.log1p(torch.where(above, z, -z))
+    t = torch.where(above, power, 2 - power) * log
+    near = t.abs() < 1e-3  # there expm1(t) / t is a quotient of noughts; its series
+    grown = torch.where(near, 1 + t / 2, torch.expm1(t) / torch.where(near, 1.0, t))
+    return torch.where(above, log, -log) * grown

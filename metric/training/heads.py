@@ -82,7 +82,12 @@ def asked(data: Data, fold: dict[str, int], backbone: Trunk, reliability: bool) 
     split = min(fold.values()) < 0
     votes = Votes(pooled, together, max(fold.values()) + 1, found.get("same_different"), split)
     count = len(data.comparisons)
-    only = Judged(together.first[:count], together.second[:count], together.ballots, together.fold[:count])
+    only = Judged(
+        together.first[:count],
+        together.second[:count],
+        together.ballots.rows(torch.arange(count)),
+        together.fold[:count],
+    )
     return Asked(votes, only, found)
 
 

@@ -1,7 +1,7 @@
 """The images of comparisons in batches of one size, in an order and a look that only seed and step decide."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -158,10 +158,7 @@ class Order:
     def _by_size(self, rows: list[int]) -> list[list[int]]:
         if self.triplets.crop is not None and self.augmented:
             return [rows]
-        groups: dict[Size, list[int]] = {}
-        for row in rows:
-            groups.setdefault(self.triplets.sizes[row], []).append(row)
-        return list(groups.values())
+        return list(by_size(self.triplets, rows).values())
 
 
 def load(triplets: Triplets, parts: Iterator[Part], processes: int = 1) -> Iterator[Batch]:
@@ -177,10 +174,15 @@ def load(triplets: Triplets, parts: Iterator[Part], processes: int = 1) -> Itera
 
 def whole(triplets: Triplets, rows: list[int], pixels: int) -> Iterator[Part]:
     """`rows` as they are, in parts of one size with at most about `pixels` pixels, three images a triplet."""
-    groups: dict[Size, list[int]] = {}
-    for row in rows:
-        groups.setdefault(triplets.sizes[row], []).append(row)
-    for (height, width), same in groups.items():
+    for (height, width), same in by_size(triplets, rows).items():
         count = max(1, pixels // (3 * height * width))
         for start in range(0, len(same), count):
             yield Part(tuple(same[start : start + count]))
+
+
+def by_size(triplets: Triplets, rows: Iterable[int]) -> dict[Size, list[int]]:
+    """`rows` in their order, those whose images have one size together."""
+    groups: dict[Size, list[int]] = {}
+    for row in rows:
+        groups.setdefault(triplets.sizes[row], []).append(row)
+    return groups

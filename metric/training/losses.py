@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from analysis.psychometric import LAPSE_PRIOR, LAPSES, POWERS, SLOPE_PRIOR, fit_preference
+from metric.network.preference import yeo_johnson
 from metric.training.ballots import Ballots
 
 LOSSES = ("binomial", "rank")
@@ -159,13 +160,7 @@ class BinomialLoss(Loss):
     def _transformed(self, distance: Tensor) -> Tensor:
         """Yeo and Johnson's transform of distances `(..., F, B)`, with a finite slope everywhere."""
         z = (distance - self.centre[:, None]) / self.spread[:, None]
-        above = z >= 0
-        power = self.power.clamp(*POWERS)[:, None]
-        log = torch.log1p(torch.where(above, z, -z))
-        t = torch.where(above, power, 2 - power) * log
-        near = t.abs() < 1e-3  # there expm1(t) / t is a quotient of noughts; its series
-        grown = torch.where(near, 1 + t / 2, torch.expm1(t) / torch.where(near, 1.0, t))
-        return torch.where(above, log, -log) * grown
+        return yeo_johnson(z, self.power.clamp(*POWERS)[:, None])
 
     def _priors(self) -> Tensor:
         """Minus the log prior density `(F,)` of slope and lapse, without constants, shared by all votes."""

@@ -9,6 +9,7 @@ import torch
 from metric.data.judgments import Data
 from metric.network.weights import read_state
 from metric.training import runs
+from metric.training.splits import images_of
 from study.errors import InputError
 from study.files import sha256
 
@@ -25,11 +26,9 @@ def digests(data: Data) -> dict[str, str]:
     """SHA-256 of the votes (counts, answers, same/different, ratings) and of the images that they are about."""
     tables = [data.comparisons, data.answers, data.same_different, data.ratings]
     votes = [table.to_csv(index=False) for table in tables] + [data.reliability.to_csv()]
-    columns = ("reference", "a", "b", "distorted")
-    keys = {str(key) for table in tables for column in columns if column in table for key in table[column]}
     return {
         "votes_sha256": sha256("\n".join(votes).encode()),
-        "images_sha256": sha256("\n".join(sorted(data.identity(key) for key in keys)).encode()),
+        "images_sha256": sha256("\n".join(sorted(data.identity(key) for key in images_of(data))).encode()),
     }
 
 

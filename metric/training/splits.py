@@ -13,9 +13,21 @@ from study.images import Pixels
 TABLES = ("comparisons", "same_different", "ratings")
 
 
+def photographs_of(data: Data) -> set[str]:
+    """The names of all photographs that something was asked about."""
+    return {str(name) for table in TABLES for name in getattr(data, table)["source"]}
+
+
+def images_of(data: Data) -> set[str]:
+    """The keys of all images that something was asked about."""
+    tables = [getattr(data, table) for table in TABLES]
+    columns = ("reference", "a", "b", "distorted")
+    return {str(key) for table in tables for column in columns if column in table for key in table[column]}
+
+
 def folds_of(data: Data, folds: int, seed: int) -> dict[str, int]:
     """The fold of each photograph: in random order, dealt out one after another. Raises InputError."""
-    photographs = sorted({str(name) for table in TABLES for name in getattr(data, table)["source"]})
+    photographs = sorted(photographs_of(data))
     if len(photographs) < 2 or folds < 2:
         raise InputError(
             f"{data.folder}: cross-validation by photograph needs 2 or more folds and votes on 2 or more photographs;"
@@ -30,21 +42,14 @@ def joined(training: Data, validation: Data) -> tuple[Data, dict[str, int]]:
 
     Raises InputError where a photograph is in both: by its name, or pixel for pixel.
     """
-    names = [
-        {str(name) for table in TABLES for name in getattr(data, table)["source"]} for data in (training, validation)
-    ]
+    names = [photographs_of(data) for data in (training, validation)]
     for name in sorted(names[0] & names[1]):
         raise InputError(
             f"photograph {name} is in the training data {training.name} and in the validation data {validation.name};"
             " keep each photograph in one"
         )
     check_splits(training, validation)
-    theirs = {
-        str(key)
-        for table in TABLES
-        for column in {"reference", "a", "b", "distorted"} & set(getattr(validation, table).columns)
-        for key in getattr(validation, table)[column]
-    }
+    theirs = images_of(validation)
 
     def of(key: str) -> Data:
         return validation if key in theirs else training
