@@ -22,13 +22,13 @@ from tqdm import tqdm
 from distortions import assembly
 from distortions.classical import configured
 from distortions.making import Part, Unit, load, make
-from distortions.photographs import READ, find
 from distortions.protocol import Codec
 from distortions.workers import done
 from study import tables
 from study.errors import InputError
 from study.files import sha256
 from study.folder import Study
+from study.photographs import READ, find
 from study.records import Judgment, Stimulus
 from study.votes import connect
 

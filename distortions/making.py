@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from distortions.crops import choose_crops
-from distortions.photographs import Refused, read
 from distortions.protocol import Codec, CodecError
 from distortions.rates import Ladder, Miss, reach
 from study.errors import InputError
 from study.files import sha256, write_text
 from study.folder import Study
 from study.images import Pixels, fingerprint
+from study.photographs import Refused, read
 from study.records import Stimulus
 
 

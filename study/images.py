@@ -30,7 +30,7 @@ def fingerprint(pixels: Pixels) -> str:
 def decode_rgb(path: Path, data: bytes | None = None) -> Pixels:
     """The `(H, W, 3)` uint8 pixels of an RGB image file, or of its `data` where that was read already.
 
-    For photographs from outside, with profiles and orientation, see `distortions.photographs`.
+    For photographs from outside, with profiles and orientation, see `study.photographs`.
     """
     try:
         with Image.open(path if data is None else io.BytesIO(data)) as image:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from shared_data import shared
 
 from distortions.classical import CODECS
-from distortions.photographs import read
 from distortions.rates import CLOSE, Ladder, nearest_step, reach
+from study.photographs import read
 
 rising = st.lists(st.floats(0.001, 0.5), min_size=1, max_size=300).map(
     lambda steps: list(0.02 * np.exp(np.cumsum(steps) - steps[0]))

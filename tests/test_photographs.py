@@ -10,7 +10,7 @@ from conftest import photograph
 from PIL import Image, ImageCms
 
 from distortions.crops import choose_crops
-from distortions.photographs import Refused, find, read
+from study.photographs import Refused, find, read
 
 PICTURE = photograph(5, 40)[:30]  # 40 wide, 30 high
 
