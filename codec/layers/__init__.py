@@ -1,0 +1,1 @@
+"""The layers learned codecs are built of."""
