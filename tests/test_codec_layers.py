@@ -5,6 +5,21 @@ import math
 import pytest
 import torch
 
+from codec.layers.blocks import (
+    GateAttention,
+    MaskAttention,
+    SelfAttention,
+    bilinear,
+    convolution,
+    residual,
+    residual_gdn,
+    residual_normed,
+    residual_sub_pixel,
+    space_to_depth,
+    sub_pixel,
+    transposed,
+)
+from codec.layers.discriminators import PatchDiscriminator, discriminator_loss, generator_loss
 from codec.layers.masked import MaskedConv2d, checkerboard_mask, raster_mask
 from codec.layers.normalisation import GDN, ChannelNorm, lower_bound
 
@@ -124,7 +139,7 @@ def test_masks_by_hand():
 
 @pytest.mark.parametrize("mask", ["raster", "checkerboard"])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_masked_convolution_sees_its_taps_alone(mask, kernel):
+def test_masked_layersees_its_taps_alone(mask, kernel):
     """The gradient of one output reaches exactly the inputs the taps name, and never the output's own place."""
     conv = MaskedConv2d(2, 3, kernel, mask)
     x = drawn(1, 2, 9, 9).requires_grad_()
@@ -135,7 +150,7 @@ def test_masked_convolution_sees_its_taps_alone(mask, kernel):
 
 
 @pytest.mark.parametrize("mask", ["raster", "checkerboard"])
-def test_masked_convolution_is_a_sum_over_its_taps(mask):
+def test_masked_layeris_a_sum_over_its_taps(mask):
     """Gathered position by position as a decoder does, with zeros outside, in the order of `taps`."""
     conv, x = MaskedConv2d(2, 3, 5, mask), drawn(1, 2, 4, 6)
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
@@ -147,5 +162,141 @@ def test_masked_convolution_is_a_sum_over_its_taps(mask):
         torch.testing.assert_close(conv(x)[0], expected)
 
 
-def test_masked_convolution_keeps_no_mask_in_its_state():
+def test_masked_layerkeeps_no_mask_in_its_state():
     assert set(MaskedConv2d(2, 3, 5).state_dict()) == {"weight", "bias"}
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 8), (7, 3)])
+@pytest.mark.parametrize(
+    ("block", "scale"),
+    [
+        (residual(16, GDN(16)), 1),
+        (residual_normed(16, torch.nn.ReLU()), 1),
+        (residual_gdn(16, 16), 1),
+        (residual_sub_pixel(16, 16), 2),
+        (sub_pixel(16, 16), 2),
+        (bilinear(), 2),
+        (transposed(16, 16, 5), 2),
+        (transposed(16, 16, 3, 1), 1),
+        (MaskAttention(16), 1),
+        (GateAttention(16), 1),
+        (SelfAttention(16), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else str(value),
+)
+def test_blocks_keep_or_double_any_size(block, scale, height, width):
+    assert block(drawn(2, 16, height, width)).shape == (2, 16, scale * height, scale * width)
+
+
+def test_strided_blocks_halve_and_round_up():
+    assert convolution(3, 4, 5, 2)(drawn(1, 3, 7, 8)).shape == (1, 4, 4, 4)
+    assert residual_gdn(3, 4, stride=2)(drawn(1, 3, 7, 8)).shape == (1, 4, 4, 4)
+    assert space_to_depth(3, 4)(drawn(1, 3, 6, 8)).shape == (1, 4, 3, 4)
+
+
+def test_residual_adds_its_input_or_the_shortcut_of_it():
+    """With the body's last convolution at zero only the shortcut is left."""
+    block, strided = residual(4, torch.nn.ReLU()), residual_gdn(4, 6, stride=2)
+    for last in (block.body[2], strided.body[2]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    x = drawn(1, 4, 6, 6)
+    torch.testing.assert_close(block(x), x)
+    torch.testing.assert_close(strided(x), strided.shortcut(x))
+
+
+def test_mask_attention_lets_through_what_its_mask_says():
+    """A mask of sigmoid(-100) shuts the main branch, one of sigmoid(100) opens it."""
+    attention, x = MaskAttention(4), drawn(1, 4, 5, 5)
+    gate = attention.mask[3]
+    torch.nn.init.zeros_(gate.weight)
+    torch.nn.init.constant_(gate.bias, -100)
+    torch.testing.assert_close(attention(x), attention.shortcut(x))
+    torch.nn.init.constant_(gate.bias, 100)
+    torch.testing.assert_close(attention(x), attention.main(x) + attention.shortcut(x))
+
+
+def test_gate_attention_multiplies_by_1_to_2():
+    """1 + sigmoid of the gates: 1.5 where both are zero; one value of it for all pixels where only channels gate."""
+    attention, x = GateAttention(16), drawn(1, 16, 5, 7)
+    ratio = attention(x) / x
+    assert ((ratio > 1) & (ratio < 2)).all()
+    for parameter in attention.spatial.parameters():
+        torch.nn.init.zeros_(parameter)
+    ratio = attention(x) / x
+    torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio), rtol=1e-4, atol=1e-4)
+    for parameter in attention.channel.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.testing.assert_close(attention(x), 1.5 * x)
+
+
+def test_self_attention_begins_as_the_identity_and_is_its_formula():
+    """Softmax of queries times pooled keys, written out; the pooling is max_pool2d where the size is even."""
+    attention, x = SelfAttention(16), drawn(2, 16, 6, 8)
+    torch.testing.assert_close(attention(x), x)
+    torch.nn.init.constant_(attention.gamma, 0.7)
+    query = attention.query(x).flatten(2)
+    key, value = (torch.nn.functional.max_pool2d(f(x), 2).flatten(2) for f in (attention.key, attention.value))
+    weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (N, positions, keys)
+    expected = x + 0.7 * attention.out((value @ weights.transpose(1, 2)).reshape(2, 8, 6, 8))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_self_attention_of_a_large_input_pools_its_keys_to_32_a_side():
+    attention, x = SelfAttention(8), drawn(1, 8, 70, 66)
+    torch.nn.init.constant_(attention.gamma, 1.0)
+    keys = torch.nn.functional.adaptive_max_pool2d(attention.key(x), 32).flatten(2)
+    values = torch.nn.functional.adaptive_max_pool2d(attention.value(x), 32).flatten(2)
+    weights = torch.softmax(attention.query(x).flatten(2).transpose(1, 2) @ keys, dim=-1)
+    expected = x + attention.out((values @ weights.transpose(1, 2)).reshape(1, 4, 70, 66))
+    torch.testing.assert_close(attention(x), expected)
+
+
+# Discriminators.
+
+
+@pytest.mark.parametrize("latents", [0, 5])
+def test_discriminator_answers_for_each_patch_of_8_pixels(latents):
+    discriminator = PatchDiscriminator(latents, width=4)
+    condition = (drawn(2, latents, 3, 4),) if latents else ()
+    assert discriminator(drawn(2, 3, 48, 64), *condition).shape == (2, 1, 6, 8)
+
+
+def test_conditional_discriminator_hears_the_latents_but_does_not_train_them():
+    discriminator = PatchDiscriminator(5, width=4).eval()
+    image, y_hat = drawn(1, 3, 32, 32).requires_grad_(), drawn(1, 5, 2, 2).requires_grad_()
+    assert not torch.equal(discriminator(image, y_hat), discriminator(image, -y_hat))
+    discriminator(image, y_hat).sum().backward()
+    assert y_hat.grad is None and image.grad.abs().sum() > 0
+
+
+def test_discriminator_weights_have_spectral_norm_1():
+    """After a few power iterations the greatest singular value of every convolution's matrix is 1."""
+    discriminator = PatchDiscriminator(5, width=4).train()
+    for _ in range(100):
+        discriminator(drawn(1, 3, 32, 32), drawn(1, 5, 2, 2))
+    convolutions = [m for m in discriminator.eval().modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 6
+    for layer in convolutions:
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2)
+        assert norm.item() == pytest.approx(1, abs=0.02)
+
+
+def test_discriminator_is_float32_under_autocast():
+    discriminator, image = PatchDiscriminator(0, width=4).eval(), drawn(1, 3, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = discriminator(image)
+    torch.testing.assert_close(logits, discriminator(image), rtol=0, atol=0)
+
+
+def test_gan_losses_by_hand():
+    """Undecided logits cost log 2 each; sure ones are linear in the logits, one number an image."""
+    zeros = torch.zeros(2, 1, 3, 3)
+    assert discriminator_loss(zeros, zeros).tolist() == pytest.approx([2 * math.log(2)] * 2)
+    assert generator_loss(zeros).tolist() == pytest.approx([math.log(2)] * 2)
+    sure = torch.tensor([100.0, -100.0]).reshape(2, 1, 1, 1)
+    assert generator_loss(sure).tolist() == pytest.approx([0, 100])
+    assert discriminator_loss(sure, -sure).tolist() == pytest.approx([0, 200])
