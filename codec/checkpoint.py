@@ -1,0 +1,129 @@
+"""A trained codec as one file: its weights and tables as tensors, all else as plain values beside them."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from codec.model import Codec
+from codec.systems import Config, build
+from study.errors import InputError
+from study.files import write_bytes
+
+FORMAT = "eyetune codec 1"
+
+
+def save_codec(codec: Codec, path: Path, training: dict[str, Any] | None = None, half: bool = False) -> None:
+    """Write `codec` in eval mode to `path`, aside and renamed; `training` says in plain values how it was made.
+
+    `half` stores the weights in float16. They are rounded in `codec` too, so that both are the same codec.
+    """
+    codec.eval()
+    if half:
+        with torch.no_grad():
+            for parameter in codec.parameters():
+                parameter.copy_(parameter.half())
+        codec.tabulate()
+    state = {name: _stored(value, half) for name, value in codec.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(_plain(codec.config)),
+        "training": json.dumps(training or {}),
+    }
+    write_bytes(path, save(state, metadata))
+
+
+def load_codec(path: Path | str) -> Codec:
+    """The codec in `path` in eval mode, on the CPU. Raises InputError."""
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; name the codec's file in it, codec.safetensors") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
+    config = _config(path, metadata)
+    try:
+        codec = build(config).eval()
+    except ValueError as error:
+        raise InputError(f"{path}: its settings make no codec: {error}") from None
+    _fill(codec, state, path)
+    return codec
+
+
+def training_record(path: Path | str) -> dict[str, Any]:
+    """What `path` says about how its codec was made. Raises InputError."""
+    try:
+        with safe_open(Path(path), "pt") as file:
+            return json.loads((file.metadata() or {}).get("training", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
+
+
+def fingerprint(codec: Codec) -> str:
+    """SHA-256 over the settings that shape the codec and all weights and tables: what a file must be decoded with.
+
+    The same for a codec and for its copy in float16, once rounded.
+    """
+    digest = hashlib.sha256()
+    shape = {key: value for key, value in _plain(codec.config).items() if key != "lambdas"}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    for name, value in sorted(codec.state_dict().items()):
+        plain = value.detach().cpu().contiguous()
+        plain = plain.float() if plain.is_floating_point() else plain.to(torch.int32)
+        digest.update(f"{name}{tuple(plain.shape)}".encode())
+        digest.update(plain.numpy().astype(plain.numpy().dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
+
+
+def _plain(config: object) -> dict[str, Any]:
+    assert dataclasses.is_dataclass(config) and not isinstance(config, type)
+    return dataclasses.asdict(config)
+
+
+def _config(path: Path, metadata: dict[str, str]) -> Config:
+    if metadata.get("format") != FORMAT:
+        if str(metadata.get("format", "")).startswith("eyetune codec"):
+            raise InputError(
+                f"{path}: written by another version of eyetune ({metadata['format']}); this reads {FORMAT}"
+            )
+        raise InputError(f"{path}: holds no codec that eyetune wrote (eyetune codec train makes one)")
+    try:
+        values = json.loads(metadata["config"])
+        for key in ("channels", "lambdas"):
+            values[key] = tuple(values[key])
+        return Config(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its settings cannot be read ({error})") from None
+
+
+def _fill(codec: Codec, state: dict[str, Tensor], path: Path) -> None:
+    wanted = codec.state_dict()
+    for name, value in wanted.items():
+        if name not in state:
+            raise InputError(f"{path}: damaged or of another codec: {name} is missing")
+        if state[name].shape != value.shape:
+            raise InputError(
+                f"{path}: damaged or of another codec: {name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+            )
+        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+            raise InputError(f"{path}: {name} holds values that are no numbers; its training went wrong")
+    for name in state:
+        if name not in wanted:
+            raise InputError(f"{path}: damaged or of another codec: nothing is called {name}")
+    codec.load_state_dict({name: state[name].to(value.dtype) for name, value in wanted.items()})
