@@ -31,7 +31,7 @@ def open_run(runs_folder: Path, settings: dict[str, Any], command: Mapping[str, 
     if same and not is_finished(same[-1]):
         return same[-1], True
     versions = {name: version(name) for name in PACKAGES}
-    record = {"settings": settings, "command": dict(command), "versions": versions, "commit": _commit()}
+    record = {"settings": settings, "command": dict(command), "versions": versions, "commit": commit()}
     label = re.sub("[^a-zA-Z0-9._-]+", "-", Path(settings["backbone"]).name)
     folder = _new_folder(runs_folder, 1 + max(map(_number, folders), default=0), label)
     write_text(folder / "run.json", json.dumps(record, indent=1))
@@ -154,7 +154,7 @@ def _run_folders(runs_folder: Path) -> list[Path]:
     return [path.parent for path in runs_folder.glob("*/run.json") if re.match(r"\d+-", path.parent.name)]
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this file is in; None where there is none."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:

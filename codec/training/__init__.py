@@ -1,0 +1,1 @@
+"""How learned codecs are trained: crops, distortions, one step, runs."""
