@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codec.model import Codec
 from codec.systems import Config, build
+from codec.zoo import is_torch_file, load_zoo
 from study.errors import InputError
 from study.files import write_bytes
 
@@ -40,16 +41,18 @@ def save_codec(codec: Codec, path: Path, training: dict[str, Any] | None = None,
 
 
 def load_codec(path: Path | str) -> Codec:
-    """The codec in `path` in eval mode, on the CPU. Raises InputError."""
+    """The codec in `path` in eval mode, on the CPU: of `save_codec`, or of CompressAI's zoo. Raises InputError."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the codec's file in it, codec.safetensors")
+    if is_torch_file(path):
+        return load_zoo(path)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name the codec's file in it, codec.safetensors") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
     config = _config(path, metadata)
@@ -62,7 +65,9 @@ def load_codec(path: Path | str) -> Codec:
 
 
 def training_record(path: Path | str) -> dict[str, Any]:
-    """What `path` says about how its codec was made. Raises InputError."""
+    """What `path` says about how its codec was made: nothing where it is of CompressAI's zoo. Raises InputError."""
+    if is_torch_file(Path(path)):
+        return {}
     try:
         with safe_open(Path(path), "pt") as file:
             return json.loads((file.metadata() or {}).get("training", "{}"))

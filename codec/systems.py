@@ -36,7 +36,8 @@ class Config:
     """N of the transforms, M of the latent."""
     context: str = "none"
     lambdas: tuple[float, ...] = (0.013,)
-    """What it was trained for: bits per pixel + lambda * distortion. Several: gain units, one level for each."""
+    """What it was trained for: bits per pixel + lambda * distortion. Several: gain units, one level for each. None
+    where it is not known."""
     scales: str = "log"
     """What the networks give for a scale: its logarithm, or (the published checkpoints) the scale itself."""
 
@@ -138,8 +139,8 @@ def build(config: Config) -> Codec:
         raise ValueError(f"{config.system} has no context {config.context!r}; there are: {', '.join(system.contexts)}")
     if min(config.channels) < 1 or max(config.channels) > 4096:
         raise ValueError(f"channels {config.channels}: from 1 to 4096")
-    if not config.lambdas or any(not value > 0 for value in config.lambdas):
-        raise ValueError("lambda: one or more, above 0")
+    if any(not value > 0 for value in config.lambdas):
+        raise ValueError("lambda: above 0")
     if list(config.lambdas) != sorted(config.lambdas):
         raise ValueError("lambda: several are given from the fewest bits (smallest) to the most")
     return system.make(config)

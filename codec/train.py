@@ -131,7 +131,7 @@ def _config(codec: "Codec") -> "Config":
 
 def _lambdas(options: argparse.Namespace, default: tuple[float, ...]) -> tuple[float, ...]:
     if not options.target_bpp:
-        return tuple(options.lambdas or default)
+        return tuple(options.lambdas or default or LAMBDAS)
     if len(default) > 1:
         raise InputError(
             f"--target-bpp: the codec in {options.start} has several rates; a target is for one of one rate"
