@@ -120,7 +120,6 @@ def test_gain_units_scale_the_latent_and_back():
         ({"system": "mbt2019"}, "no such system"),
         ({"context": "masked"}, "no context"),
         ({"channels": (0, 4)}, "from 1 to 4096"),
-        ({"lambdas": ()}, "above 0"),
         ({"lambdas": (0.1, -1.0)}, "above 0"),
         ({"lambdas": (0.1, 0.01)}, "fewest bits"),
     ],
