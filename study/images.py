@@ -14,9 +14,9 @@ Pixels = NDArray[np.uint8]
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """PNG bytes of an `(H, W, 3)` uint8 RGB array: no metadata, the same bytes for the same pixels."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected an (H, W, 3) uint8 array, got {pixels.shape} {pixels.dtype}")
+    """PNG bytes of an `(H, W, 3)` RGB or `(H, W)` grey uint8 array: no metadata, the same for the same pixels."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise ValueError(f"expected an (H, W, 3) or (H, W) uint8 array, got {pixels.shape} {pixels.dtype}")
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
