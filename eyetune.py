@@ -19,26 +19,45 @@ VERBS = {  # verb: (module whose main(argv) does it, what it does)
     "export": ("metric.export", "hand out a trained metric"),
 }
 
-HELP = """usage: eyetune VERB [options]
+CODEC_VERBS = {  # of `eyetune codec`
+    "train": ("codec.train", "train a learned codec on photographs, with any mix of losses and learned metrics"),
+    "compress": ("codec.compress", "photographs as .eyt files"),
+    "decompress": ("codec.decompress", ".eyt files as PNG"),
+    "evaluate": ("distortions.evaluate", "rate-distortion of codecs, from real bytes, beside JPEG, WebP and AVIF"),
+    "list": ("codec.listing", "which codecs can be trained; what a codec's file, or an .eyt file, holds"),
+}
 
-Turns human judgments of compressed images into a loss that codecs are trained with.
+HELP = """usage: {command} VERB [options]
+
+{about}
 
 {verbs}
 
-eyetune VERB --help tells the options of one verb.
+{command} VERB --help tells the options of one verb.
 """
+ABOUT = "Turns human judgments of compressed images into a loss that codecs are trained with."
+CODEC_ABOUT = "Learned image codecs: training, compressed files, and what they are worth."
 
 
 def main(argv: list[str] | None = None) -> int | None:
     """Run the verb that `argv` begins with."""
     arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["codec"]:
+        return _dispatch("eyetune codec", CODEC_ABOUT, CODEC_VERBS, arguments[1:])
+    codec = {f"codec {verb}": value for verb, value in CODEC_VERBS.items()}
+    return _dispatch("eyetune", ABOUT, VERBS | codec, arguments)
+
+
+def _dispatch(command: str, about: str, verbs: dict[str, tuple[str, str]], arguments: list[str]) -> int | None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(verbs="\n".join(f"  {verb:<10}{what}" for verb, (_, what) in VERBS.items())), end="")
+        width = max(map(len, verbs)) + 2
+        lines = "\n".join(f"  {verb:<{width}}{what}" for verb, (_, what) in verbs.items())
+        print(HELP.format(command=command, about=about, verbs=lines), end="")
         return 0
     verb, *rest = arguments
-    if verb not in VERBS:
-        raise InputError(f"unknown verb {verb!r}; there are: {', '.join(VERBS)}")
-    return importlib.import_module(VERBS[verb][0]).main(rest)
+    if verb not in verbs:
+        raise InputError(f"unknown verb {verb!r}; there are: {', '.join(verbs)}")
+    return importlib.import_module(verbs[verb][0]).main(rest)
 
 
 def cli() -> None:
