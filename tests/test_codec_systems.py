@@ -12,6 +12,7 @@ from shared_data import shared
 import codec
 from codec.checkpoint import fingerprint, save_codec, training_record
 from codec.entropy.integers import ONE, to_float
+from codec.rate import BinWidth
 from codec.systems import Config, build
 from study.errors import InputError
 from study.photographs import read
@@ -199,3 +200,25 @@ def test_files_that_hold_no_codec_are_refused(tmp_path):
     save_file(load_file(good), bad, metadata | {"config": "{"})
     with pytest.raises(InputError, match="settings cannot be read"):
         codec.load(bad)
+
+
+def test_bin_widths_are_a_factor_of_four_apart_and_undone():
+    """Deep Render's randomised bins: widths from 2 to 1/2, so that y_hat comes back within half a bin."""
+    widths = BinWidth()
+    y = torch.randn(3, 4, 5, 6)
+    position = torch.tensor([0.0, 0.5, 1.0])
+    scaled = widths(y, position)
+    for width, wide, plain in zip((2, 1, 0.5), scaled, y, strict=True):
+        torch.testing.assert_close(wide * width, plain)
+    torch.testing.assert_close(widths.inverse(scaled, position), y)
+
+
+def test_a_fresh_codec_s_decoder_needs_the_file_s_tables():
+    """The table of the factorised prior is stored: a loaded codec does not compute its own."""
+    model = small_codec()
+    state = model.state_dict()
+    state["latent.inner.table"] = state["latent.inner.table"].roll(1, 1)
+    other = build(model.config).eval()
+    other.load_state_dict(state)
+    assert torch.equal(other.eval().latent.inner.table, state["latent.inner.table"])
+    assert fingerprint(other) != fingerprint(model)
