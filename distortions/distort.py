@@ -202,7 +202,7 @@ def _parts(
     progress = tqdm(total=len(units), initial=len(parts), desc="distorting", unit="photograph")
     try:
         with progress, closing(done(make, left, workers)) as finished:
-            for unit in finished:
+            for unit, _ in finished:
                 part = load(Path(unit.part), study)
                 assert part
                 parts[unit.source] = part

@@ -12,25 +12,24 @@ from typing import TypeVar
 from study.errors import InputError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def done(work: Callable[[T], None], units: Sequence[T], workers: int) -> Generator[T, None, None]:
-    """Do `work` on every unit and give each back once it is done, in any order.
+def done(work: Callable[[T], R], units: Sequence[T], workers: int) -> Generator[tuple[T, R], None, None]:
+    """Do `work` on every unit and give each back with what came of it once it is done, in any order.
 
     One worker is this process itself. An exception of the work, Ctrl-C too, stops all of it at once: units in the
     making are dropped. Raises InputError where the system killed a worker.
     """
     if workers == 1 or len(units) < 2:
         for unit in units:
-            work(unit)
-            yield unit
+            yield unit, work(unit)
         return
     pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context("spawn"), _start)
     try:
         futures = {pool.submit(work, unit): unit for unit in units}
         for future in as_completed(futures):
-            future.result()
-            yield futures.pop(future)
+            yield futures.pop(future), future.result()
     except BrokenProcessPool:
         raise InputError(
             "a worker process was killed, perhaps because memory ran out; what was finished is kept: run the same"
