@@ -5,6 +5,7 @@ BSDS500 and Kodak; each field says what it costs to change it.
 """
 
 import io
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -155,23 +156,30 @@ class Avif(PillowCodec):
 
 
 CODECS: dict[str, type[PillowCodec]] = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif)}
+LEARNED = "learned"
 
 
 def configured(entries: list[CodecSettings], where: str) -> dict[str, Codec]:
-    """The codecs that `[[codecs]]` of `study.toml` asks for, by their title in tables.
+    """The codecs that `[[codecs]]` of `study.toml` asks for, by their title in tables; `where` is that file.
 
-    Raises InputError, beginning with the file `where`, that names key and value and says what is allowed.
+    Raises InputError, beginning with `where`, that names key and value and says what is allowed.
     """
+    names = [*CODECS, LEARNED]
     if not entries:
-        raise InputError(f'{where}: no [[codecs]]; add one, for example name = "jpeg" (there are: {", ".join(CODECS)})')
+        raise InputError(f'{where}: no [[codecs]]; add one, for example name = "jpeg" (there are: {", ".join(names)})')
     codecs: dict[str, Codec] = {}
     for index, entry in enumerate(entries):
         key = f"codecs[{index}]"
-        if entry.name not in CODECS:
-            raise InputError(f"{where}: {key}.name = {entry.name!r}: no such codec; there are: {', '.join(CODECS)}")
+        if entry.name not in names:
+            raise InputError(f"{where}: {key}.name = {entry.name!r}: no such codec; there are: {', '.join(names)}")
         if entry.title in ("reference", "unknown"):
             raise InputError(f"{where}: {key}.label = {entry.title!r} has a meaning of its own; choose another label")
-        codecs[entry.title] = _configure(CODECS[entry.name], entry.settings, f"{where}: {key}.settings")
+        if entry.name == LEARNED:
+            from distortions import learned  # imports torch
+
+            codecs[entry.title] = learned.configured(entry.settings, Path(where).parent, f"{where}: {key}.settings")
+        else:
+            codecs[entry.title] = _configure(CODECS[entry.name], entry.settings, f"{where}: {key}.settings")
     return codecs
 
 

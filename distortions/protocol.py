@@ -5,7 +5,7 @@ from typing import Protocol, TypeAlias
 
 from study.images import Pixels
 
-Setting: TypeAlias = str | int | float | bool
+Setting: TypeAlias = str | int | float | bool | list[str]
 
 
 class CodecError(Exception):

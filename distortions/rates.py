@@ -69,7 +69,8 @@ def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[d
                 known.setdefault(beside, ladder.bits_per_pixel(beside))
             step = _closest(known, target)
         if _off(known[step], target) > tolerance:
-            missed.append(Miss(target, known[step], f"the nearest is {known[step]:.3f} bpp"))
+            nearest = "the nearest is" if steps > 1 else "the codec has one rate,"
+            missed.append(Miss(target, known[step], f"{nearest} {known[step]:.3f} bpp"))
         else:
             found[target] = step
     for target in list(found):

@@ -49,9 +49,11 @@ class Rates(Section):
 class Codec(Section):
     """A codec that distorts the photographs."""
 
-    name: str = Field(description="jpeg, jpeg2000, webp or avif")
-    settings: dict[str, str | int | float | bool] = Field(
-        {}, description='settings other than the rate, for example { subsampling = "4:4:4" }'
+    name: str = Field(description="jpeg, jpeg2000, webp, avif or learned")
+    settings: dict[str, str | int | float | bool | list[str]] = Field(
+        {},
+        description='settings other than the rate, for example { subsampling = "4:4:4" }; of learned'
+        ' { checkpoint = "codec.safetensors" }',
     )
     label: str | None = Field(None, description="the name in tables; default: the codec's name")
 
