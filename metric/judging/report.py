@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-import analysis
 from analysis import figures
 from analysis.agreement import Floats
-from analysis.report import inline, number, p_value, percent
+from analysis.report import inline
 from metric.data.judgments import Data
 from metric.judging import breakdown
 from metric.judging import figures as score_figures
 from metric.judging.judged import CEILINGS, COLUMNS, INTERVALS, PairDistances, Row, frame
+from metric.judging.pages import environment
 from study.files import write_text
 from study.versions import version
 
@@ -68,37 +67,33 @@ def render(
     tables: list[str],
 ) -> str:
     """The page as HTML that asks for nothing from elsewhere."""
-    folders = [Path(__file__).parent / "templates", Path(analysis.__file__).parent / "templates"]
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "percent": percent, "p_value": p_value}
     columns = [key for key in COLUMNS if any(key in row.more for row in rows)]
     tests = list(dict.fromkeys(behaviour["test"]))
-    return environment.get_template("metrics.html").render(
-        data=data,
-        rows=rows,
-        ceilings=CEILINGS,
-        compared=any(row.score.n for row in rows),
-        columns=columns,
-        described=COLUMNS,
-        shares=SHARES,
-        slices={way: _matrix(table, way, rows) for way, table in slices.items() if len(table)},
-        titles=breakdown.TITLES,
-        differences=differences.to_dict("records"),
-        behaviour={
-            name: part.set_index("test")["value"].to_dict() for name, part in behaviour.groupby("metric", sort=False)
-        },
-        tests={test: behaviour.loc[behaviour["test"] == test, "meaning"].iloc[0] for test in tests},
-        figure={name: inline(drawn[name], f"m-{name}") if name in drawn else None for name in FIGURES},
-        tables=tables,
-        intervals=INTERVALS,
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=version("eyetune"),
+    return (
+        environment(Path(__file__).parent / "templates")
+        .get_template("metrics.html")
+        .render(
+            data=data,
+            rows=rows,
+            ceilings=CEILINGS,
+            compared=any(row.score.n for row in rows),
+            columns=columns,
+            described=COLUMNS,
+            shares=SHARES,
+            slices={way: _matrix(table, way, rows) for way, table in slices.items() if len(table)},
+            titles=breakdown.TITLES,
+            differences=differences.to_dict("records"),
+            behaviour={
+                name: part.set_index("test")["value"].to_dict()
+                for name, part in behaviour.groupby("metric", sort=False)
+            },
+            tests={test: behaviour.loc[behaviour["test"] == test, "meaning"].iloc[0] for test in tests},
+            figure={name: inline(drawn[name], f"m-{name}") if name in drawn else None for name in FIGURES},
+            tables=tables,
+            intervals=INTERVALS,
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            version=version("eyetune"),
+        )
     )
 
 
