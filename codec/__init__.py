@@ -4,6 +4,17 @@
 `decompress` turn `(H, W, 3)` uint8 images into bytes and back.
 """
 
-from codec.checkpoint import load_codec as load
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codec.model import Codec
 
 __all__ = ["load"]
+
+
+def load(path: Path | str) -> "Codec":
+    """The codec in `path` in eval mode, on the CPU: a trained one, or of CompressAI's zoo. Raises InputError."""
+    from codec.checkpoint import load_codec  # torch takes seconds to import; --help does without
+
+    return load_codec(path)
