@@ -79,7 +79,8 @@ def check_size(width: int, height: int) -> None:
     """Raises FormatError for an image that the format does not hold."""
     if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE and width * height <= MOST_PIXELS):
         raise FormatError(
-            f"{width} x {height} pixels: an .eyt file holds 1 to {LARGEST_SIDE} a side, and {MOST_PIXELS:,} in all"
+            f"implausible size of {width} x {height} pixels; an .eyt file holds 1 to {LARGEST_SIDE} a side, and"
+            f" {MOST_PIXELS:,} in all"
         )
 
 

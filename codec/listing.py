@@ -4,7 +4,7 @@ A FILE is a trained codec (its system, widths, rates, fingerprint, and how it wa
 """
 
 import argparse
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,27 @@ def _codec(path: Path) -> dict[str, str]:
 
     codec = load(path)
     config: Any = codec.config
-    lambdas = ", ".join(f"{value:g}" for value in config.lambdas) or "not known"
+    lambdas = f"lambda {_plain(config.lambdas)}" if config.lambdas else "what it was trained for is not in the file"
     identity = fingerprint(codec)
     facts = {
         "system": f"{config.system}, context: {config.context}",
         "channels": f"{config.channels[0]} in the transforms, {config.channels[1]} in the latent",
         "parameters": f"{_parameters(codec):.2f} M",
-        "rates": f"positions 0 to {codec.positions:g}, lambda {lambdas}"
-        if codec.positions
-        else f"one, lambda {lambdas}",
+        "rates": f"positions 0 to {codec.positions:g}, {lambdas}" if codec.positions else f"one, {lambdas}",
         "fingerprint": f"{identity[:16]} {identity[16:]}",
     }
-    return facts | {name: _plain(value) for name, value in training_record(path).items()}
+    said = dataclasses.asdict(config)
+    record = {name: value for name, value in training_record(path).items() if name not in said}
+    return facts | {name.replace("_", " "): _plain(value) for name, value in record.items() if value not in (None, [])}
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value of the training record in words; of a table, a line for each row."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part not in (None, []))
+    if isinstance(value, list | tuple):
+        tabular = all(isinstance(row, dict) for row in value)
+        return (f"\n{'':<15}" if tabular else ", ").join(map(_plain, value))
+    return str(value)

@@ -21,7 +21,7 @@ TILE = 2048
 ALIGNED = 64
 """Tiles begin at multiples of this: at whole y of 16 pixels and z of 64."""
 PART = 1024
-"""Pixels a side; a part of 192 channels takes about 1 GB."""
+"""Pixels a side; with 128 channels it takes about half a gigabyte, as the coder does for a tile."""
 MARGIN = 64
 """Pixels around a part. Four 5 x 5 convolutions of stride 2 see 30 pixels to each side, and their mirrors 2 latents."""
 
