@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test benchmarks
+.PHONY: demo test fuzz benchmarks
 
 demo: .venv/ready
 	$(BIN)/eyetune demo demo-study
@@ -12,6 +12,12 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Minutes: what `make test` does a little of. Damaged .eyt files, and images of every size.
+fuzz: export EYETUNE_FUZZ = 20000
+fuzz: export EYETUNE_SIZES = 2000
+fuzz: .venv/ready
+	$(BIN)/pytest -s tests/test_codec_fuzz.py tests/test_codec_files.py -k "damaged or every_size"
 
 # Minutes to an hour in all, with eyetune's real data in SHARED; the last figures are in benchmarks/RESULTS.md.
 SHARED ?= ../shared
