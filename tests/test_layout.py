@@ -69,7 +69,7 @@ def test_no_module_is_named_like_another(path):
 
 
 def test_help_starts_without_heavy_imports():
-    code = "import sys, eyetune; eyetune.main(['--help']); print(*sys.modules)"
+    code = "import sys, eyetune; eyetune.main(['--help']); eyetune.main(['codec', '--help']); print(*sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(finished.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "pandas", "numpy", "flask", "pydantic", "PIL", "matplotlib", "scipy"}
@@ -83,6 +83,19 @@ def test_every_verb_has_help_and_is_in_the_readme(capsys):
             eyetune.main([verb, "--help"])
         assert end.value.code == 0
         assert f"usage: eyetune {verb}" in capsys.readouterr().out
+        assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+
+
+def test_every_verb_of_codec_has_help_and_is_in_the_readme(capsys):
+    readme = (ROOT / "README.md").read_text()
+    assert eyetune.main(["codec", "--help"]) == 0
+    said = capsys.readouterr().out
+    for verb, (module, _) in eyetune.CODEC_VERBS.items():
+        assert f"eyetune codec {verb}" in readme and f"\n  {verb} " in said
+        with pytest.raises(SystemExit) as end:
+            eyetune.main(["codec", verb, "--help"])
+        assert end.value.code == 0
+        assert f"usage: eyetune codec {verb}" in capsys.readouterr().out
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
 
 
