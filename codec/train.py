@@ -21,21 +21,29 @@ if __name__ == "__main__":  # run by path: imports begin at the checkout's root,
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from codec.checkpoint import fingerprint, load_codec, save_codec
+from codec.layers.discriminators import PatchDiscriminator
+from codec.model import Codec
+from codec.systems import SYSTEMS, Config, build
+from codec.training import losses, runs
+from codec.training.crops import Crops, Photograph, digest, read_photographs, split
+from codec.training.fit import Fit, Recipe
+from codec.training.loop import Training
+from codec.training.losses import Distortion
 from codec.training.options import LAMBDAS, RATE_WEIGHTS, parse, weighted
+from codec.training.processes import Alone, processes, same_everywhere
+from codec.training.target_rate import TargetRate
+from codec.training.validation import size_of
 from study.command import run
 from study.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from codec.model import Codec
-    from codec.systems import Config
-    from codec.training.crops import Photograph
-    from codec.training.fit import Recipe
-    from codec.training.losses import Distortion
-    from codec.training.processes import Alone
 
 STEPS = 100_000
 
@@ -43,8 +51,6 @@ STEPS = 100_000
 def main(argv: list[str] | None = None) -> int | None:
     """Train to the end of the budget, write the codec, and report what it does to held-out photographs."""
     options = parse(argv, __doc__)
-    from codec.training.processes import processes
-
     together = processes()
     try:
         _train(options, together)
@@ -54,16 +60,6 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _train(options: argparse.Namespace, together: "Alone | Accelerator") -> None:
-    import torch
-
-    from codec.checkpoint import save_codec
-    from codec.layers.discriminators import PatchDiscriminator
-    from codec.training import runs
-    from codec.training.crops import Crops
-    from codec.training.fit import Fit
-    from codec.training.loop import Training
-    from codec.training.processes import same_everywhere
-
     torch.manual_seed(options.seed)
     codec = _codec(options)
     discriminator = PatchDiscriminator(_config(codec).channels[1]) if options.gan else None
@@ -95,11 +91,8 @@ def _train(options: argparse.Namespace, together: "Alone | Accelerator") -> None
         print(f"{folder / runs.CODEC}: {fit.step:,} steps in {fit.seconds / 60:.1f} minutes")
 
 
-def _codec(options: argparse.Namespace) -> "Codec":
+def _codec(options: argparse.Namespace) -> Codec:
     """What is to be trained: random weights of the seed, or those of --start. Raises InputError."""
-    from codec.checkpoint import load_codec
-    from codec.systems import SYSTEMS, Config, build
-
     start = load_codec(options.start) if options.start else None
     former = _config(start) if start else Config("mbt2018-mean")
     system = options.system or former.system
@@ -122,9 +115,7 @@ def _codec(options: argparse.Namespace) -> "Codec":
     return codec
 
 
-def _config(codec: "Codec") -> "Config":
-    from codec.systems import Config
-
+def _config(codec: Codec) -> Config:
     assert isinstance(codec.config, Config)
     return codec.config
 
@@ -139,7 +130,7 @@ def _lambdas(options: argparse.Namespace, default: tuple[float, ...]) -> tuple[f
     return (1.0,)
 
 
-def _fill(codec: "Codec", start: "Codec", path: Path) -> None:
+def _fill(codec: Codec, start: Codec, path: Path) -> None:
     """Give `codec` the weights of `start`; gain levels begin anew where there are others."""
     theirs, ours = start.state_dict(), codec.state_dict()
     levels = {name for name in theirs.keys() | ours.keys() if name.startswith("rate.")}
@@ -155,9 +146,7 @@ def _fill(codec: "Codec", start: "Codec", path: Path) -> None:
     codec.load_state_dict(same, strict=False)
 
 
-def _distortion(options: argparse.Namespace, device: Any) -> "Distortion":
-    from codec.training import losses
-
+def _distortion(options: argparse.Namespace, device: Any) -> Distortion:
     terms = []
     if options.mse:
         terms.append(losses.mse_term(options.mse))
@@ -174,10 +163,8 @@ def _distortion(options: argparse.Namespace, device: Any) -> "Distortion":
     return losses.Distortion(terms)
 
 
-def _photographs(options: argparse.Namespace, main: bool) -> tuple[list["Photograph"], list["Photograph"]]:
+def _photographs(options: argparse.Namespace, main: bool) -> tuple[list[Photograph], list[Photograph]]:
     """Those to learn from and those that are held out; those that are left out are named."""
-    from codec.training.crops import read_photographs, split
-
     photographs, left_out = read_photographs(options.photographs, options.crop, quiet=not main)
     held_out: list[Photograph] = []
     if options.validation:
@@ -197,10 +184,8 @@ def _photographs(options: argparse.Namespace, main: bool) -> tuple[list["Photogr
 
 
 def _check_sizes(
-    options: argparse.Namespace, codec: "Codec", distortion: "Distortion", held_out: list["Photograph"], device: Any
+    options: argparse.Namespace, codec: Codec, distortion: Distortion, held_out: list[Photograph], device: Any
 ) -> None:
-    from codec.training.validation import size_of
-
     if options.crop % codec.stride:
         raise InputError(f"--crop {options.crop}: must be a multiple of {codec.stride}")
     distortion.check(options.crop, options.crop, "crops", device)
@@ -208,10 +193,7 @@ def _check_sizes(
         distortion.check(*size, f"the held-out photograph {photograph.name}", device)
 
 
-def _recipe(options: argparse.Namespace, codec: "Codec") -> "Recipe":
-    from codec.training.fit import Recipe
-    from codec.training.target_rate import TargetRate
-
+def _recipe(options: argparse.Namespace, codec: Codec) -> Recipe:
     target = None
     if options.target_bpp:
         target = TargetRate(options.target_bpp, *(options.rate_weights or RATE_WEIGHTS))
@@ -231,25 +213,19 @@ def _recipe(options: argparse.Namespace, codec: "Codec") -> "Recipe":
 
 def _settings(
     options: argparse.Namespace,
-    codec: "Codec",
-    recipe: "Recipe",
-    distortion: "Distortion",
-    learned_from: list["Photograph"],
-    held_out: list["Photograph"],
+    codec: Codec,
+    recipe: Recipe,
+    distortion: Distortion,
+    learned_from: list[Photograph],
+    held_out: list[Photograph],
     together: "Alone | Accelerator",
 ) -> dict[str, Any]:
     """What run.json keeps: all that decides what comes out."""
-    import dataclasses
-
-    from codec.checkpoint import fingerprint
-    from codec.training.crops import digest
-    from codec.training.losses import metric_identity
-
     return {
         **dataclasses.asdict(_config(codec)),
         "start": fingerprint(codec) if options.start else None,
         "distortion": distortion.weights,
-        "metrics": [metric_identity(Path(weighted("metric", text)[0])) for text in options.metric],
+        "metrics": [losses.metric_identity(Path(weighted("metric", text)[0])) for text in options.metric],
         "recipe": dataclasses.asdict(recipe),
         **{name: getattr(options, name) for name in ("crop", "batch", "downscale", "compile", "validations")},
         "photographs": len(learned_from),
@@ -263,7 +239,7 @@ def _settings(
     }
 
 
-def _about(codec: "Codec", learned_from: list["Photograph"], held_out: list["Photograph"]) -> str:
+def _about(codec: Codec, learned_from: list[Photograph], held_out: list[Photograph]) -> str:
     config, parameters = _config(codec), sum(p.numel() for p in codec.parameters())
     size = f"N {config.channels[0]}, M {config.channels[1]}, {parameters / 1e6:.2f} million parameters"
     return f"{config.system}, {size}; {len(learned_from):,} photographs, {len(held_out):,} held out"

@@ -30,7 +30,7 @@ def open_run(out: Path | None, settings: dict[str, Any]) -> Path:
     InputError where `out` is something else's, or of a run with other settings.
     """
     if out is None:
-        same = [folder for folder in _numbered() if _settings(folder) == settings]
+        same = [folder for folder in _numbered() if _settings(folder) == json.loads(json.dumps(settings))]
         folder = same[-1] if same and not is_finished(same[-1]) else _new_folder(settings["system"])
     else:
         folder = out
@@ -63,19 +63,28 @@ def write_log(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    former = read_settings(folder)["settings"]
-    settings = json.loads(json.dumps(settings))  # as the file says it: no tuples
-    other = [key for key in former | settings if former.get(key) != settings.get(key)]
-    if other:
-        key = other[0]
-        raise InputError(
-            f"{folder}: this run was begun with {key} {_short(former.get(key))}, not {_short(settings.get(key))};"
-            " give it the same command, or name another --out"
-        )
+    former, now = (_flat(json.loads(json.dumps(s))) for s in (read_settings(folder)["settings"], settings))
+    for key in former | now:
+        if former.get(key) != now.get(key):
+            raise InputError(
+                f"{folder}: this run was begun with {key} {_short(former.get(key))}, not {_short(now.get(key))};"
+                " give it the same command, or name another --out"
+            )
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings within settings beside the others, by their own names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value) if key == "recipe" else {f"{key} {name}": weight for name, weight in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
