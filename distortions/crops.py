@@ -34,6 +34,15 @@ def choose_crops(image: Pixels, side: int, count: int, seed: int, source: str) -
     return chosen
 
 
+def most_detailed(image: Pixels, side: int) -> tuple[float, int, int]:
+    """The mean step in brightness between neighbours in the square of `side` pixels that has the largest, and its `x`,
+    `y`. The first of equal ones."""
+    sums = _texture(image)
+    totals = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    y, x = np.unravel_index(int(totals.argmax()), totals.shape)
+    return float(totals[y, x]) / side**2, int(x), int(y)
+
+
 def _texture(image: Pixels) -> np.ndarray:
     """Sums over all pixels above and left of the steps in brightness between neighbours, (H + 1, W + 1)."""
     grey = image.mean(axis=2, dtype=np.float32)

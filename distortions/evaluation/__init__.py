@@ -1,0 +1,1 @@
+"""What `eyetune codec evaluate` computes, draws and writes."""
