@@ -6,8 +6,7 @@ Balle et al. 2018:
 
 Minnen et al. 2018: h_a sees y itself, h_s gives means too, and a context model may join in.
 
-C(i, o, k, s) below is a convolution, T its transpose; every stride is 2 unless said. Layers and widths are those of
-CompressAI's models/google.py, which the published curves were measured with.
+Layers and widths are those of CompressAI's models/google.py, which the published curves were measured with.
 """
 
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from codec.entropy.distributions import Distribution
 from codec.entropy.hyper import Hyper
 from codec.entropy.latent import Context, Latent
 from codec.entropy.priors import Factorised
+from codec.layers.blocks import convolution, transposed
 from codec.layers.normalisation import GDN
 from codec.model import Codec
 from codec.rate import Gain
@@ -47,23 +47,22 @@ class Config:
         return len(self.lambdas) if len(self.lambdas) > 1 else 0
 
 
-def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
-    """C(inputs, outputs, kernel, stride)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+def down(inputs: int, outputs: int) -> nn.Conv2d:
+    """Half the size: a 5 x 5 convolution of stride 2."""
+    return convolution(inputs, outputs, 5, 2)
 
 
-def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
-    """T(inputs, outputs, kernel, stride): exactly `stride` times the size."""
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, kernel // 2, stride - 1)
+def up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Twice the size: its transpose."""
+    return transposed(inputs, outputs, 5)
 
 
 def transforms(n: int, m: int) -> tuple[nn.Sequential, nn.Sequential]:
     """g_a and g_s of both papers: four 5 x 5 convolutions of stride 2 with GDN between."""
-    g_a = nn.Sequential(conv(3, n), GDN(n), conv(n, n), GDN(n), conv(n, n), GDN(n), conv(n, m))
+    g_a = nn.Sequential(down(3, n), GDN(n), down(n, n), GDN(n), down(n, n), GDN(n), down(n, m))
     g_s = nn.Sequential(
-        deconv(m, n), GDN(n, inverse=True), deconv(n, n), GDN(n, inverse=True), deconv(n, n), GDN(n, inverse=True),
-        deconv(n, 3),
-    )  # fmt: skip
+        up(m, n), GDN(n, inverse=True), up(n, n), GDN(n, inverse=True), up(n, n), GDN(n, inverse=True), up(n, 3)
+    )
     return g_a, g_s
 
 
@@ -78,8 +77,8 @@ class Absolute(nn.Module):
 def balle2018(config: Config) -> Codec:
     """Balle, Minnen, Singh, Hwang and Johnston, "Variational image compression with a scale hyperprior", ICLR 2018."""
     n, m = config.channels
-    h_a = nn.Sequential(Absolute(), conv(m, n, 3, 1), nn.ReLU(), conv(n, n), nn.ReLU(), conv(n, n))
-    h_s = nn.Sequential(deconv(n, n), nn.ReLU(), deconv(n, n), nn.ReLU(), conv(n, m, 3, 1))
+    h_a = nn.Sequential(Absolute(), convolution(m, n, 3), nn.ReLU(), down(n, n), nn.ReLU(), down(n, n))
+    h_s = nn.Sequential(up(n, n), nn.ReLU(), up(n, n), nn.ReLU(), convolution(n, m, 3))
     if config.scales == "linear":
         h_s.append(nn.ReLU())
     context = Direct(Distribution("gaussian", config.scales), means=False)
@@ -93,10 +92,8 @@ def minnen2018(config: Config) -> Codec:
     (He et al. 2021) or slices of channels (Minnen and Singh 2020).
     """
     n, m = config.channels
-    h_a = nn.Sequential(conv(m, n, 3, 1), nn.LeakyReLU(), conv(n, n), nn.LeakyReLU(), conv(n, n))
-    h_s = nn.Sequential(
-        deconv(n, m), nn.LeakyReLU(), deconv(m, m * 3 // 2), nn.LeakyReLU(), conv(m * 3 // 2, 2 * m, 3, 1)
-    )
+    h_a = nn.Sequential(convolution(m, n, 3), nn.LeakyReLU(), down(n, n), nn.LeakyReLU(), down(n, n))
+    h_s = nn.Sequential(up(n, m), nn.LeakyReLU(), up(m, m * 3 // 2), nn.LeakyReLU(), convolution(m * 3 // 2, 2 * m, 3))
     gaussian = Distribution("gaussian", config.scales)
     contexts: dict[str, Callable[[], Context]] = {
         "none": lambda: Direct(gaussian),
