@@ -14,6 +14,7 @@ from codec.systems import Config, build
 from codec.training import losses
 from codec.training.crops import Crops, load, read_photographs, split
 from codec.training.fit import Fit, Recipe
+from codec.training.loop import Training
 from codec.training.processes import Alone
 from codec.training.target_rate import TargetRate
 from codec.training.validation import validate
@@ -267,6 +268,21 @@ def test_time_is_counted_over_interruptions(folder):
     fit.restore(fit.state() | {"seconds": 300.0})
     fit.start_clock()
     assert fit.read_clock() is False and 300 <= fit.seconds < 310 and 0.5 <= fit.progress < 0.52
+
+
+def test_validations_take_a_tenth_of_the_time_at_most(folder, tmp_path):
+    """Of a budget of time; the last always takes place, and so do all of a number of steps."""
+    training = Training(fit_of(folder, minutes=10.0, steps=None), [], tmp_path, 10)
+    training.fit.seconds, training.validating = 300.0, 29.0
+    assert training._affordable()
+    training.validating = 31.0
+    assert not training._affordable()
+    training.fit.seconds = 600.0
+    training.validating = 500.0
+    assert training._affordable()
+    training = Training(fit_of(folder, steps=100), [], tmp_path, 10)
+    training.fit.seconds, training.validating = 300.0, 200.0
+    assert training._affordable()
 
 
 def test_numbers_that_are_none_stop_the_training(folder):

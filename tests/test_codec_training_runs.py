@@ -161,6 +161,23 @@ def test_a_full_disk_leaves_the_former_checkpoint_and_the_same_command_goes_on(p
     assert same(weights("full"), weights("whole"))
 
 
+def test_no_checkpoint_holds_weights_that_are_no_numbers(photos, monkeypatch):
+    """Such a run stops with the last good checkpoint, from which it can go on."""
+    step = Fit.take_step
+
+    def spoils(self):
+        measured = step(self)
+        if self.step == 4:
+            self.codec.g_a[0].bias.data[0] = float("nan")
+        return measured
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="step 4: a weight is not a finite number"):
+        patched.setattr(Fit, "take_step", spoils)
+        train([photos, *SMALL, "--steps", "6", "--validations", "6", "--out", "run"])
+    assert torch.load("run/checkpoint.pt", weights_only=True)["fit"]["step"] == 3
+    train([photos, *SMALL, "--steps", "6", "--validations", "6", "--out", "run"])
+
+
 def test_a_finished_run_is_left_alone_and_without_out_another_begins(photos, capsys):
     arguments = [photos, *SMALL, "--steps", "1"]
     train([*arguments, "--out", "run"])

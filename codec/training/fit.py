@@ -78,10 +78,10 @@ class Fit:
         self.skipped = 0  # of these, in fp16, because gradients overflowed
         self.seconds = 0.0  # of training so far
         self.codec = codec.to(together.device).train()
+        if together.device.type == "cuda":  # on a CPU it makes no difference
+            self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = deepcopy(self.codec).requires_grad_(False)
         self.discriminator = discriminator
-        if together.device.type == "cuda":
-            self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = _adam(self.codec, recipe.learning_rate)
         self.parallel = together.prepare_model(self.codec)
         if discriminator is not None:

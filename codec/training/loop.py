@@ -15,6 +15,7 @@ from tqdm import tqdm
 from codec.training import runs
 from codec.training.crops import Photograph
 from codec.training.fit import Fit
+from codec.training.processes import same_everywhere
 from codec.training.validation import Validation, validate
 from metric.training.runs import read_checkpoint, write_checkpoint
 from study.errors import InputError
@@ -23,6 +24,7 @@ LOOK = 10  # steps between two looks at what was measured: reading waits for the
 LINES = 100  # of training in log.csv, at most about
 PATIENCE = 120  # seconds of training that a lost machine may cost, at most
 SHOWN = 4  # photographs in TensorBoard
+SHARE = 0.1  # of a budget of time that validations may take, at most; those that do not fit are left out
 STATE = ("fit", "rows", "validations")
 """What a checkpoint holds: the training, log.csv's rows, and how many validations there were."""
 
@@ -39,6 +41,7 @@ class Training:
         self.fit, self.held_out, self.folder, self.validations, self.writer = fit, held_out, folder, validations, writer
         self.rows: list[dict[str, Any]] = []
         self.done = 0  # validations so far
+        self.validating = 0.0  # seconds of this process's validations
         self.interrupted = False
         self.main = fit.together.is_main_process
 
@@ -58,8 +61,10 @@ class Training:
             while True:
                 stop = fit.read_clock(self.interrupted)
                 due = int(fit.progress * self.validations)
-                if not stop and self.done < due:
+                if not stop and self.done < due and self._affordable():
+                    began = time.monotonic()
                     stop = not self._validate(due)
+                    self.validating += time.monotonic() - began
                     self._save()
                     saved = time.monotonic()
                     self._show(bar, {})
@@ -81,6 +86,14 @@ class Training:
                     self._save()
                     saved = time.monotonic()
 
+    def _affordable(self) -> bool:
+        """Whether there is time for a validation; the last always takes place."""
+        fit = self.fit
+        if fit.recipe.steps is not None or fit.progress >= 1:
+            return True
+        share = self.validating <= SHARE * fit.seconds
+        return bool(same_everywhere(share, fit.together))
+
     def _look(self, measured: list[dict[str, Tensor]], bar: tqdm) -> None:
         """Show what the last steps measured; stop where it is no number."""
         values = means(measured)
@@ -97,6 +110,7 @@ class Training:
     def _validate(self, due: int) -> bool:
         """Measure the averaged weights on the held-out photographs, number `due`; False where Ctrl-C came between."""
         fit = self.fit
+        fit.check({})
         if self.held_out:
             alone = fit.together.num_processes == 1
 
@@ -132,6 +146,8 @@ class Training:
         return {"step": self.fit.step, "seconds": round(self.fit.seconds, 1), "set": data, "level": level}
 
     def _save(self) -> None:
+        """Write the checkpoint, unless numbers have gone wrong since the last: a run must be able to go on from it."""
+        self.fit.check({})
         if self.main:
             fit = self.fit.state()
             write_checkpoint(self.folder, {"fit": fit, "rows": self.rows, "validations": self.done})

@@ -101,7 +101,13 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     which = held.add_mutually_exclusive_group()
     which.add_argument("--held-out", type=int, default=8, metavar="N", help="of PHOTOS, at most a fifth (%(default)s)")
     which.add_argument("--validation", type=Path, metavar="FOLDER", help="other photographs")
-    held.add_argument("--validations", type=int, default=10, metavar="N", help="how often, evenly (%(default)s)")
+    held.add_argument(
+        "--validations",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how often, evenly; with --minutes fewer where they would take a tenth of the time (%(default)s)",
+    )
     held.add_argument(
         "--tensorboard", action="store_true", help="log, with images, to tensorboard/ in the run's folder"
     )
