@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from codec.checkpoint import training_record
 from distortions.classical import CODECS
 from distortions.evaluation import means, panel, published, report
 from distortions.evaluation.compared import compared
-from distortions.evaluation.contenders import contenders
+from distortions.evaluation.contenders import Contender, contenders
 from distortions.evaluation.measuring import Unit
 from distortions.evaluation.photographs import SIDE, Photograph, photographs
 from distortions.evaluation.published import Anchors
 from distortions.evaluation.store import results_of
+from distortions.learned import Learned
 from metric.measures import MEASURES, measure
 from study.errors import InputError, UnavailableError
 from study.files import write_text
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> int | None:
             used, names, means.unmeasured(used, results, names), reference, anchors, drawn, comparable=not apart
         ),
         learned=[codec.title for codec in able if codec.learned],
-        codecs={codec.title: codec.codec.library for codec in able},
+        codecs={codec.title: _described(codec) for codec in able},
         cautions=[apart] if apart else [],
         left_out=skipped | failed | unable,
         computer=_computer(options.workers),
@@ -178,6 +180,28 @@ def _reference(asked: str | None, titles: Sequence[str], drawn: Sequence[str], a
     if apart:
         raise InputError(f"--reference {asked}: {apart[0].lower()}{apart[1:]}")
     return published.titled(asked)
+
+
+def _described(contender: Contender) -> str:
+    """What encodes and decodes, and with which budget it was trained."""
+    said = [contender.codec.library]
+    if isinstance(contender.codec, Learned):
+        said += [_trained(training_record(path)) for path in contender.codec.files]
+    return ". ".join(dict.fromkeys(filter(None, said)))
+
+
+def _trained(record: dict[str, Any]) -> str:
+    """The training budget in a sentence; empty where the file does not tell it."""
+    try:
+        terms = ", ".join(f"{name} {weight:g}" for name, weight in record["distortion"].items())
+        said = (
+            f"Trained for {record['steps_done']:,} steps of {record['batch']} crops of {record['crop']} pixels in"
+            f" {record['seconds'] / 60:,.0f} minutes ({record['device']}) on {record['photographs']:,} photographs,"
+            f" with {terms}"
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):  # another version's, or another program's
+        return ""
+    return f"{said}. {record['notice']}" if record.get("notice") else said
 
 
 def _computer(workers: int) -> str:

@@ -25,7 +25,7 @@ from study.settings import parse_settings, read_settings, write_settings
 LEVELS = (0.001, 0.01, 0.1)
 
 
-def checkpoint(path, seed=0, **config):
+def checkpoint(path, seed=0, training=None, **config):
     """A tiny codec with random weights that spends bits: its latent is far wider than a rounding step."""
     torch.manual_seed(seed)
     codec = build(Config(config.pop("system", "mbt2018-mean"), (8, 6), **config))
@@ -33,7 +33,7 @@ def checkpoint(path, seed=0, **config):
         codec.g_a[-1].weight.mul_(40)
         codec.g_s[-1].weight.mul_(4)
         codec.g_s[-1].bias.fill_(0.5)
-    save_codec(codec, path)
+    save_codec(codec, path, training)
     return path
 
 

@@ -201,6 +201,18 @@ def test_the_page_needs_nothing_else_and_labels_are_text(tmp_path, photos, mine)
     assert set(differences["codec"]) == {"<b>mine & co"} and set(differences["reference"]) == {"jpeg"}
 
 
+@pytest.mark.parametrize("seconds", [90, "long"])
+def test_the_page_says_with_which_budget_a_codec_was_trained(tmp_path, photos, seconds):
+    record = {"steps_done": 1500, "batch": 8, "crop": 128, "seconds": seconds, "device": "cpu", "photographs": 197}
+    record |= {"distortion": {"mse": 1.0, "lpips-vgg": 0.5}, "notice": "Research use only."}
+    path = checkpoint(tmp_path / "codec.safetensors", training=record)
+    evaluate(photos, tmp_path / "out", "--codec", path, "--classical")
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    budget = "Trained for 1,500 steps of 8 crops of 128 pixels in 2 minutes (cpu) on 197 photographs, with mse 1,"
+    assert (f"{budget} lpips-vgg 0.5. Research use only." in page) == (seconds == 90)
+    assert f"<summary>{tmp_path.name}</summary>" in page  # training calls every file codec.safetensors
+
+
 def test_the_panel_shows_one_square_at_comparable_bits(tmp_path, photos):
     """The most detailed square is where the noise is; each codec is set so that its whole file has about equal bits."""
     quiet = np.full((320, 400, 3), 90, np.uint8)

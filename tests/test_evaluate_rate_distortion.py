@@ -93,6 +93,7 @@ def test_points_come_in_any_order():
         ([0.1, 0.2, 0.2, 0.4], [26.0, 28.0, 29.0, 30.0], "d does not get better from 0.200 to 0.200 bpp"),
         ([0.1, 0.2, 0.4], [26.0, 28.0, np.inf], "d has values without a finite quality"),
         ([0.1, 0.2, 0.4], [40.0, 41.0, 42.0], "the curves share no quality"),
+        ([0.1, 0.2, 0.4], [25.5, 26.4, 26.5], "the curves share 5% of the longer one's range of quality"),
         ([0.1, 0.2, 0.4], [36.0, 37.0, 42.0], "the curves share 15% of the shorter one's range of quality"),
     ],
 )

@@ -11,7 +11,7 @@ from metric.judging.figures import INK, LINES, MARKERS, PALETTE, shortened
 
 NAMES = {
     "psnr": "PSNR (dB)",
-    "ms-ssim": "MS-SSIM (dB: −10 log₁₀(1 − MS-SSIM))",
+    "ms-ssim": "MS-SSIM (dB)",
     "lpips-alex": "LPIPS (AlexNet)",
     "lpips-vgg": "LPIPS (VGG)",
     "lpips-squeeze": "LPIPS (SqueezeNet)",
@@ -55,7 +55,7 @@ def rate_distortion(
     _limit(axes_limits(name, measured, published, learned), figure)
     axes.set_xlabel("mean bits per pixel")
     axes.set_ylabel(NAMES.get(name, shortened(name)), color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(8))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.grid(color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.legend(

@@ -15,6 +15,8 @@ FEWEST = 3
 """Points that a curve needs before a difference is computed."""
 OVERLAP = 0.5
 """Share of the shorter curve that must lie beside the other one, in quality for bits, in log rate for quality."""
+LEAST = 0.1
+"""And of the longer one: its mere end, where it breaks down, is no measure of another codec."""
 UNITS = {"psnr": "dB", "ms-ssim": "dB"}
 """Of differences in quality; those of distances have none."""
 
@@ -114,9 +116,11 @@ def _apart(ranges: list[Floats], what: str) -> str:
     """Why two ranges have too little in common."""
     ends = [(part.min(), part.max()) for part in ranges]
     common = min(high for _, high in ends) - max(low for low, _ in ends)
-    shorter = min(high - low for low, high in ends)
+    shorter, longer = sorted(high - low for low, high in ends)
     if common <= 0:
         return f"the curves share no {what}"
     if common < OVERLAP * shorter:
         return f"the curves share {common / shorter:.0%} of the shorter one's range of {what}; half is needed"
+    if common < LEAST * longer:
+        return f"the curves share {common / longer:.0%} of the longer one's range of {what}; a tenth is needed"
     return ""

@@ -33,7 +33,7 @@ class Evaluation:
     learned: list[str]
     """Titles of learned codecs."""
     codecs: dict[str, str]
-    """What encodes and decodes, by title."""
+    """What encodes and decodes, and how it was trained, by title."""
     cautions: list[str]
     left_out: dict[str, str]
     """Photographs and codecs that no mean includes, and why."""
