@@ -104,7 +104,8 @@ def lying(draw: random.Random, data: bytes, other: bytes) -> bytes:
     width, height = draw.choice((file.header.width, *side)), draw.choice((file.header.height, *side))
     steps = draw.choice((file.header.steps, 0, 1, 256, 512, 513, 65535))
     header = replace(file.header, width=width, height=height, steps=steps, grey=draw.random() < 0.3)
-    sections = file.sections * (1 if draw.random() < 0.5 else min(64, len(tiles(height, width))))
+    count = len(tiles(height, width))
+    sections = (file.sections * count)[:count] if draw.random() < 0.5 else file.sections
     if draw.random() < 0.3:
         sections = [replace(section, code=section.code + draw.randbytes(40_000)) for section in sections]
     if width * height > container.MOST_PIXELS:  # the writer refuses it: put the numbers there by hand
