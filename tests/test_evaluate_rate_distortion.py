@@ -102,6 +102,16 @@ def test_where_there_is_no_number_the_reason_is_said(rates, values, why):
     assert np.isnan(found.rate) and found.rate_problem.startswith(why)
 
 
+def test_a_broken_end_does_not_hide_what_curves_share():
+    """HiFiC's LPIPS on Kodak, .07 to .03, is a fifteenth of what JPEG goes through, but a quarter of it in dB."""
+    distances = np.array([0.56, 0.32, 0.2, 0.091, 0.037, 0.015])
+    jpeg = curve("jpeg", np.array([0.097, 0.256, 0.449, 0.869, 1.55, 2.32]), distances)
+    hific = curve("hific", np.array([0.1826, 0.3511, 0.5377]), np.array([0.0686, 0.0428, 0.0278]))
+    found = difference("lpips-alex", jpeg, hific)
+    assert found.rate_problem == "" and -80 < found.rate < -60
+    assert (found.low, found.high) == (pytest.approx(0.0278), pytest.approx(0.0686))
+
+
 def test_bits_and_quality_can_be_told_apart():
     """Curves of the same rates without a common quality: quality at equal bits, but not bits at equal quality."""
     found = difference("psnr", curve("c", RATES, VALUES["psnr"]), curve("d", RATES, VALUES["psnr"] + 20))

@@ -73,10 +73,8 @@ def look(photograph: Photograph) -> Photograph:
     """The photograph with what its file and pixels say, or why it is refused."""
     path = Path(photograph.path)
     try:
-        if not path.is_file():
-            raise Refused("not a regular file, or a link to nothing")
-        data = path.read_bytes()
         image = read(path)
+        data = path.read_bytes()
     except (Refused, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return Photograph(photograph.path, photograph.source, refused=reason)

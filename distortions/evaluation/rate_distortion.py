@@ -77,7 +77,7 @@ def difference(measure: str, reference: Curve, test: Curve) -> Difference:
     qualities = [quality(measure, part.values) for part in (reference, test)]
     points = (rates[0], qualities[0], rates[1], qualities[1])
     how = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
-    rate_problem = _apart(qualities, "quality")
+    rate_problem = _apart([_decibels(measure, part.values) for part in (reference, test)], "quality")
     gain_problem = _apart([np.log(part) for part in rates], "bits per pixel")
     rate = gain = low = high = float("nan")
     if not rate_problem:
@@ -88,6 +88,11 @@ def difference(measure: str, reference: Curve, test: Curve) -> Difference:
         gain = float(bjontegaard.bd_psnr(*points, **how))
         gain = gain if measure in UNITS else -gain
     return Difference(rate, rate_problem, low, high, gain, gain_problem)
+
+
+def _decibels(measure: str, values: Floats) -> Floats:
+    """Quality in dB, a distance's too: in its own units most of a distance's range is where a codec breaks down."""
+    return quality(measure, values) if measure in UNITS else -10 * np.log10(np.maximum(values, 1e-12))
 
 
 def _value(measure: str, quality: float) -> float:
