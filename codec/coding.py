@@ -65,7 +65,7 @@ def decompress(codec: Codec, data: bytes, device: torch.device | str | None = No
     """The `(H, W, 3)` uint8 image in a file; its channels are equal where the original's were.
 
     `device`: where g_s runs, and stays; None: where it is. Raises FormatError for a file that is damaged, or of another
-    codec. Whatever its bytes say, no more than one tile is decoded before that is noticed.
+    codec. A header that lies is noticed after one tile at most, before memory is taken for the others.
     """
     file = container.unpack(data)
     header = file.header
@@ -109,14 +109,14 @@ def check_rate(codec: Codec, position: float | None, bits_per_pixel: float | Non
 def _coding(codec: Codec, device: torch.device | str | None) -> Iterator[None]:
     """Eval mode without gradients, the transforms on `device` and all else on the CPU; as it was before at the end."""
     training, latent_device = codec.training, _device(codec.latent)
-    codec.eval()
-    codec.latent.cpu()
-    if codec.rate is not None:
-        codec.rate.cpu()
-    if device is not None:
-        codec.g_a.to(device)
-        codec.g_s.to(device)
     try:
+        codec.eval()
+        codec.latent.cpu()
+        if codec.rate is not None:
+            codec.rate.cpu()
+        if device is not None:
+            codec.g_a.to(device)
+            codec.g_s.to(device)
         with torch.inference_mode():
             yield
     finally:
