@@ -53,6 +53,12 @@ def read(path: Path) -> Pixels:
     16-bit samples are rounded to 8, greyscale is spread to three channels, an opaque alpha channel is dropped. Raises
     Refused with the reason for everything else.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise Refused("not a regular file, or a link to nothing")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # no table could name it
+        raise Refused("its name is not UTF-8; rename it") from None
     suffix = path.suffix.lower()
     if suffix in RAW:
         raise Refused("a camera's raw file; develop it to TIFF or PNG first")

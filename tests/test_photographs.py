@@ -1,6 +1,7 @@
 """Photographs from outside: what is read, how, and what is refused with which reason."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -156,6 +157,9 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
         ("a.png", lambda path: Image.fromarray(PICTURE).save(path, icc_profile=b"junk" * 40), "profile is damaged"),
         ("a.png", save_transparent, "transparent"),
         ("a.png", save_bomb, "megapixels"),
+        ("a.png", lambda path: path.symlink_to("nowhere"), "link to nothing"),
+        ("a.png", os.mkfifo, "not a regular file"),
+        ("\udcff.png", lambda path: Image.fromarray(PICTURE).save(path), "not UTF-8"),
         ("a.nef", lambda path: path.write_bytes(b"x"), "raw file"),
         ("a.heic", lambda path: path.write_bytes(b"x"), ".heic"),
         ("a.tif", lambda path: Image.fromarray(PICTURE[..., 0].astype(np.float32)).save(path), "8 or 16 bits"),

@@ -64,7 +64,8 @@ def read_photographs(
 
     def one(name: str) -> tuple[str, Pixels | str]:
         try:
-            return sha256((folder / name).read_bytes()), read(folder / name)
+            pixels = read(folder / name)
+            return sha256((folder / name).read_bytes()), pixels
         except (Refused, OSError) as reason:
             return "", str(reason)
 

@@ -58,7 +58,7 @@ def photographs(place: Path, workers: int) -> tuple[list[Photograph], dict[str, 
     skipped = {}
     for photograph in sorted(found, key=lambda one: one.source):
         if photograph.refused:
-            skipped[photograph.source] = photograph.refused
+            skipped[photograph.source.encode(errors="backslashreplace").decode()] = photograph.refused
         elif photograph.pixels in used:
             skipped[photograph.source] = f"the same picture as {used[photograph.pixels].source}"
         else:
