@@ -23,13 +23,14 @@ FORMAT = "eyetune codec 1"
 def save_codec(codec: Codec, path: Path, training: dict[str, Any] | None = None, half: bool = False) -> None:
     """Write `codec` in eval mode to `path`, aside and renamed; `training` says in plain values how it was made.
 
-    `half` stores the weights in float16. They are rounded in `codec` too, so that both are the same codec.
+    `half` stores all floats in float16. They are rounded in `codec` too, so that both are the same codec.
     """
     codec.eval()
     if half:
         with torch.no_grad():
-            for parameter in codec.parameters():
-                parameter.copy_(parameter.half())
+            for value in codec.state_dict().values():
+                if value.is_floating_point():
+                    value.copy_(value.half())
         codec.tabulate()
     state = {name: _stored(value, half) for name, value in codec.state_dict().items()}
     metadata = {
@@ -57,10 +58,13 @@ def load_codec(path: Path | str) -> Codec:
         raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
     config = _config(path, metadata)
     try:
-        codec = build(config).eval()
+        with torch.device("meta"):  # shapes alone: what a file says of them is checked before memory is taken for it
+            wanted = build(config).state_dict()
     except ValueError as error:
         raise InputError(f"{path}: its settings make no codec: {error}") from None
-    _fill(codec, state, path)
+    _check(state, wanted, path)
+    codec = build(config).eval()
+    codec.load_state_dict(state)
     return codec
 
 
@@ -70,16 +74,27 @@ def training_record(path: Path | str) -> dict[str, Any]:
         return {}
     try:
         with safe_open(Path(path), "pt") as file:
-            return json.loads((file.metadata() or {}).get("training", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+            record = json.loads((file.metadata() or {}).get("training", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: damaged: what it says of its training is {type(record).__name__}, not a table")
+    return record
 
 
 def fingerprint(codec: Codec) -> str:
     """SHA-256 over the settings that shape the codec and all weights and tables: what a file must be decoded with.
 
-    The same for a codec and for its copy in float16, once rounded.
+    The same for a codec and for its copy in float16, once rounded. Computed once for a codec in eval mode.
     """
+    if codec.training:
+        return _digest(codec)
+    networks = codec.networks()
+    networks.fingerprint = networks.fingerprint or _digest(codec)
+    return networks.fingerprint
+
+
+def _digest(codec: Codec) -> str:
     digest = hashlib.sha256()
     shape = {key: value for key, value in _plain(codec.config).items() if key != "lambdas"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
@@ -110,15 +125,20 @@ def _config(path: Path, metadata: dict[str, str]) -> Config:
         raise InputError(f"{path}: holds no codec that eyetune wrote (eyetune codec train makes one)")
     try:
         values = json.loads(metadata["config"])
-        for key in ("channels", "lambdas"):
-            values[key] = tuple(values[key])
-        return Config(**values)
-    except (KeyError, TypeError, ValueError) as error:
+        return Config(
+            **values
+            | {
+                "system": str(values["system"]),
+                "channels": tuple(map(int, values["channels"])),
+                "lambdas": tuple(map(float, values["lambdas"])),
+            }
+        )
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: its settings cannot be read ({error})") from None
 
 
-def _fill(codec: Codec, state: dict[str, Tensor], path: Path) -> None:
-    wanted = codec.state_dict()
+def _check(state: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> None:
+    """Raises InputError unless `state` is what a codec has whose state is like `wanted`."""
     for name, value in wanted.items():
         if name not in state:
             raise InputError(f"{path}: damaged or of another codec: {name} is missing")
@@ -126,9 +146,12 @@ def _fill(codec: Codec, state: dict[str, Tensor], path: Path) -> None:
             raise InputError(
                 f"{path}: damaged or of another codec: {name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
             )
-        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+        if state[name].is_floating_point() != value.is_floating_point():
+            raise InputError(f"{path}: damaged or of another codec: {name} is {state[name].dtype}, not {value.dtype}")
+        if not torch.isfinite(state[name]).all():
             raise InputError(f"{path}: {name} holds values that are no numbers; its training went wrong")
+        if not value.is_floating_point() and not (state[name] >= 1).all():  # a prior's table
+            raise InputError(f"{path}: damaged: {name} holds a symbol of no probability")
     for name in state:
         if name not in wanted:
             raise InputError(f"{path}: damaged or of another codec: nothing is called {name}")
-    codec.load_state_dict({name: state[name].to(value.dtype) for name, value in wanted.items()})

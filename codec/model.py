@@ -72,15 +72,15 @@ class Codec(nn.Module):
 
     def encoder(self) -> Encoder:
         """A range encoder for `latent.walk`."""
-        return Encoder(self._exact())
+        return Encoder(self.networks())
 
     def decoder(self, data: bytes) -> Decoder:
         """A range decoder of `data` for `latent.walk`. Raises CodingError."""
-        return Decoder(self._exact(), data)
+        return Decoder(self.networks(), data)
 
     def counter(self) -> Counter:
         """What counts the bits that a file would need."""
-        return Counter(self._exact())
+        return Counter(self.networks())
 
     def tabulate(self) -> None:
         """Bring what coding uses up to date with the weights; `eval()` after training does it."""
@@ -96,7 +96,8 @@ class Codec(nn.Module):
         super().train(mode)
         return self
 
-    def _exact(self) -> Networks:
+    def networks(self) -> Networks:
+        """The integer forms of the weights as they are, made once for eval mode; `tabulate` forgets them."""
         assert not self.training, "a codec codes in eval mode"
         if self._networks is None:
             self._networks = Networks()

@@ -26,6 +26,7 @@ ONE = 2.0**FRACTION_BITS
 LIMIT = 2.0**22
 WEIGHT_BITS = 15
 _SLOPE = 2.0**16
+_MOST_SHIFT = 30  # of minute weights, so that a bias of 4096 still fits
 _MOST_INPUTS = 2**15  # 2^15 inputs of 2^22 times weights of 2^15, and a bias of 2^52: below 2^53
 
 Network = Callable[[Tensor], Tensor]
@@ -45,6 +46,8 @@ class Networks:
     """The integer forms of a codec's networks, and its priors' tables, each made when it is first used."""
 
     def __init__(self) -> None:
+        self.fingerprint = ""
+        """Of the weights that these are made of, once `codec.checkpoint.fingerprint` was asked."""
         self._made: dict[nn.Module, Network] = {}
         self._tables: dict[nn.Module, list[Any]] = {}
 
@@ -129,7 +132,7 @@ def _integers(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tens
     if not torch.isfinite(weight).all() or not (bias is None or torch.isfinite(bias).all()):
         raise ValueError("the network's weights are not finite")
     largest = weight.abs().flatten(1).amax(1)
-    shift = (WEIGHT_BITS - torch.frexp(largest).exponent).clamp(-20, 40)
+    shift = (WEIGHT_BITS - torch.frexp(largest).exponent).clamp(max=_MOST_SHIFT)
     scale = torch.from_numpy(np.ldexp(1.0, shift.numpy()))  # exact, as exp2 need not be
     whole = (weight * scale.reshape(-1, *[1] * (weight.dim() - 1)) + 0.5).floor()
     offset = torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.detach().cpu().double()
