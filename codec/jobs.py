@@ -8,7 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from study.errors import InputError
-from study.photographs import Refused
+from study.photographs import READ, Refused
+
+FILES = READ | {".eyt"}
+"""How names end that can hardly be meant for a folder."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ def plan(sources: Sequence[tuple[Path, Path]], out: Path | None, suffix: str) ->
     single = out is not None and out.suffix.lower() == suffix
     if single and len(sources) > 1:
         raise InputError(f"{out}: one file for {len(sources):,} results; name a folder with --out")
-    if out is not None and not single and out.exists() and not out.is_dir():
+    if out is not None and not single and not out.is_dir() and (out.exists() or out.suffix.lower() in FILES):
         raise InputError(f"{out}: neither a folder nor a name that ends in {suffix}; name another with --out")
     jobs: dict[Path, Job] = {}
     for source, below in sources:
