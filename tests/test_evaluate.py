@@ -235,6 +235,20 @@ def test_the_panel_shows_one_square_at_comparable_bits(tmp_path, photos):
     assert shown == {(100, 100, 3)}
 
 
+def test_what_is_printed_of_codecs_side_by_side_is_what_their_files_say(tmp_path, photos, mine, capsys):
+    """Bits per pixel, PSNR, MS-SSIM: in the order of the header, also where a title is longer than it."""
+    evaluate(photos / "0.png", tmp_path / "out", "--codec", f"{mine}:a long name", "--classical", "jpeg")
+    crops = [result for result in read(tmp_path / "out/results.jsonl").values() if result.png]
+    header, *lines = capsys.readouterr().out.split("0.png, each at the setting nearest to ")[1].splitlines()[1:4]
+    assert header.split() == ["bits", "per", "pixel", "PSNR", "MS-SSIM"]
+    assert {line[:13].strip() for line in lines} == {"a long name", "jpeg"}
+    expected = {
+        (f"{one.bits / 176**2:.3f}", f"{one.values['psnr']:.2f}", f"{one.values['ms-ssim']:.4f}") for one in crops
+    }
+    assert {tuple(line[13:].split()) for line in lines} == expected
+    assert {len(line) for line in lines} == {len(header)}
+
+
 def test_published_curves_of_other_photographs_are_drawn_with_a_caution_and_not_compared(tmp_path, photos):
     path = tmp_path / "anchors.json"
     curves = {"vtm": {"bpp": [0.1, 0.5, 1.0], "psnr": [28, 33, 36], "source": "a paper"}}

@@ -1,5 +1,6 @@
 """What `eyetune codec evaluate` leaves in its folder: tables as CSV, figures as SVG, and evaluation.html with all."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ def render(found: Evaluation, figures: Mapping[str, str], tables: Sequence[str])
 
 
 def text(found: Evaluation) -> str:
-    """The differences as a table for a terminal."""
+    """The differences, and what the region was compressed to, as tables for a terminal."""
     lines = []
     for measure in found.measures:
         if not measure.differences:
@@ -93,7 +94,24 @@ def text(found: Evaluation) -> str:
             gain = one.gain_problem or f"{one.gain:+.{measure.gain_digits}f} {measure.unit}".rstrip()
             same = one.rate_problem and one.rate_problem == one.gain_problem
             lines.append(f"  {title:<{width}}  {rate if same else f'{rate:>9}  {gain}'}")
-    return "\n".join(lines)
+    return "\n".join(lines + _region(found))
+
+
+def _region(found: Evaluation) -> list[str]:
+    """The codecs side by side on one photograph, at comparable bits."""
+    if not found.region:
+        return []
+    shown = [measure for measure in found.measures if any(measure.name in one.values for one in found.pictures)]
+    rows = [["", "bits per pixel", *(measure.title for measure in shown)]]
+    for picture in found.pictures:
+        values = [f"{picture.values.get(measure.name, math.nan):.{measure.digits}f}" for measure in shown]
+        rows.append([picture.title, f"{picture.bits_per_pixel:.3f}", *values])
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{found.region.photograph.source}, each at the setting nearest to {found.target:.3f} bits per pixel"]
+    for title, *cells in rows:
+        numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append("  ".join([f"  {title:<{first}}", *numbers]))
+    return lines
 
 
 def _differences(found: Evaluation) -> pd.DataFrame:
