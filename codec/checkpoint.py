@@ -57,13 +57,14 @@ def load_codec(path: Path | str) -> Codec:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a codec that eyetune wrote ({error})") from None
     config = _config(path, metadata)
+    n_and_m = state.get("g_a.6.weight", torch.empty(0)).shape[1::-1]
+    if n_and_m != config.channels:  # before a lie in the settings takes memory
+        raise InputError(f"{path}: damaged: its settings say channels {config.channels}, its weights {tuple(n_and_m)}")
     try:
-        with torch.device("meta"):  # shapes alone: what a file says of them is checked before memory is taken for it
-            wanted = build(config).state_dict()
+        codec = build(config).eval()
     except ValueError as error:
         raise InputError(f"{path}: its settings make no codec: {error}") from None
-    _check(state, wanted, path)
-    codec = build(config).eval()
+    _check(state, codec.state_dict(), path)
     codec.load_state_dict(state)
     return codec
 

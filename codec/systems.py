@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from codec.entropy.contexts import Autoregressive, Direct, Slices
-from codec.entropy.distributions import Distribution
+from codec.entropy.distributions import PARAMETERS, Distribution
 from codec.entropy.hyper import Hyper
 from codec.entropy.latent import Context, Latent
 from codec.entropy.priors import Factorised
@@ -24,7 +24,10 @@ from codec.layers.normalisation import GDN
 from codec.model import Codec
 from codec.rate import Gain
 
-CONTEXTS = ("none", "masked", "checkerboard", "slices")
+MOST_CHANNELS = 1024
+"""Beyond, a layer's sums are too large for codec/entropy/integers.py: a codec would be trained and could not code."""
+MOST_LEVELS = 256
+"""A file has 2 bytes for the rate position, in units of 1/256."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,12 @@ def build(config: Config) -> Codec:
     system = SYSTEMS[config.system]
     if config.context not in system.contexts:
         raise ValueError(f"{config.system} has no context {config.context!r}; there are: {', '.join(system.contexts)}")
-    if min(config.channels) < 1 or max(config.channels) > 4096:
-        raise ValueError(f"channels {config.channels}: from 1 to 4096")
+    if min(config.channels) < 1 or max(config.channels) > MOST_CHANNELS:
+        raise ValueError(f"channels {config.channels}: from 1 to {MOST_CHANNELS}")
+    if config.scales not in PARAMETERS:
+        raise ValueError(f"no such scales: {config.scales!r}; there are: {', '.join(PARAMETERS)}")
+    if len(config.lambdas) > MOST_LEVELS:
+        raise ValueError(f"{len(config.lambdas):,} lambdas: at most {MOST_LEVELS}")
     if any(not value > 0 for value in config.lambdas):
         raise ValueError("lambda: above 0")
     if list(config.lambdas) != sorted(config.lambdas):

@@ -1,19 +1,22 @@
 """The systems as their papers give them, their files of weights, and round trips of whole latents."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 import torch
 from codec_runs import ALL, small_codec, threads, without_onednn
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from shared_data import shared
 
 import codec
 from codec.checkpoint import fingerprint, save_codec, training_record
-from codec.entropy.integers import ONE, to_float
+from codec.entropy.integers import _MOST_INPUTS, ONE, to_float
+from codec.layers.masked import MaskedConv2d
 from codec.rate import BinWidth
-from codec.systems import Config, build
+from codec.systems import MOST_CHANNELS, Config, build
 from study.errors import InputError
 from study.photographs import read
 
@@ -120,7 +123,10 @@ def test_gain_units_scale_the_latent_and_back():
     [
         ({"system": "mbt2019"}, "no such system"),
         ({"context": "masked"}, "no context"),
-        ({"channels": (0, 4)}, "from 1 to 4096"),
+        ({"channels": (0, 4)}, "from 1 to 1024"),
+        ({"channels": (8, 2500)}, "from 1 to 1024"),
+        ({"scales": "exp"}, "no such scales"),
+        ({"lambdas": tuple(range(1, 258))}, "at most 256"),
         ({"lambdas": (0.1, -1.0)}, "above 0"),
         ({"lambdas": (0.1, 0.01)}, "fewest bits"),
     ],
@@ -143,6 +149,27 @@ def test_a_saved_codec_is_the_codec(name, half, tmp_path):
     assert training_record(path) == {"steps": 3}
     for parameter_name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[parameter_name], value)
+
+
+def test_a_saved_codec_in_float16_has_its_medians_too(tmp_path):
+    """They are no parameters, and zero but in the codecs of the zoo."""
+    model = small_codec()
+    model.latent.inner.medians.fill_(0.1234567)
+    model.tabulate()
+    save_codec(model, tmp_path / "codec.safetensors", half=True)
+    assert fingerprint(codec.load(tmp_path / "codec.safetensors")) == fingerprint(model)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_widest_codec_can_code(name):
+    """No layer between z and y has more inputs than integers are exact for: what can be built can code."""
+    with torch.device("meta"):
+        widest = build(Config(ALL[name][0], (MOST_CHANNELS, MOST_CHANNELS), ALL[name][1]))
+    for module in (*widest.latent.h_s.modules(), *widest.latent.context.modules()):
+        if isinstance(module, MaskedConv2d):
+            assert module.kernel_size[0] ** 2 // 2 * module.in_channels <= _MOST_INPUTS  # half of the taps count
+        elif isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            assert module.in_channels * module.weight[0, 0].numel() <= _MOST_INPUTS
 
 
 def test_fingerprints_differ_between_codecs():
@@ -172,8 +199,6 @@ def test_files_that_hold_no_codec_are_refused(tmp_path):
     for path, message in cases.items():
         with pytest.raises(InputError, match=message):
             codec.load(path)
-    from safetensors import safe_open
-
     with safe_open(good, "pt") as file:
         metadata = file.metadata()
     for change, message in {
@@ -197,9 +222,40 @@ def test_files_that_hold_no_codec_are_refused(tmp_path):
     save_file(load_file(good), bad, metadata | {"format": "eyetune codec 99"})
     with pytest.raises(InputError, match="eyetune codec 99"):
         codec.load(bad)
-    save_file(load_file(good), bad, metadata | {"config": "{"})
-    with pytest.raises(InputError, match="settings cannot be read"):
-        codec.load(bad)
+    for config in ("{", "[]", "[" * 100_000, *_configs(metadata)):
+        save_file(load_file(good), bad, metadata | {"config": config})
+        with pytest.raises(InputError, match="settings (cannot be read|say channels|make no codec)"):
+            codec.load(bad)
+    save_file(load_file(good), bad, metadata | {"training": "[]"})
+    with pytest.raises(InputError, match="of its training is list"):
+        training_record(bad)
+
+
+def _configs(metadata):
+    """Settings of other types, and of sizes that would take gigabytes if they were believed."""
+    config = json.loads(metadata["config"])
+    for change in (
+        {"channels": "ab"}, {"channels": [8, 16, 3]}, {"channels": [float("inf"), 8]}, {"channels": [1024, 1024]},
+        {"lambdas": ["a"]}, {"lambdas": 3}, {"system": []}, {"context": {}}, {"scales": "exp"}, {"more": 1},
+    ):  # fmt: skip
+        yield json.dumps(config | change)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"), [(0, "no probability"), (-5, "no probability"), (1e30, "float32, not torch.int32")]
+)
+def test_a_table_that_is_no_density_is_refused(table, message, tmp_path):
+    """The range coder would raise, or worse, take it."""
+    save_codec(small_codec(), tmp_path / "good.safetensors")
+    with safe_open(tmp_path / "good.safetensors", "pt") as file:
+        metadata = file.metadata()
+    state = load_file(tmp_path / "good.safetensors")
+    name = "latent.inner.table"
+    state[name] = state[name].to(torch.float32 if isinstance(table, float) else torch.int32)
+    state[name][:, 3] = table
+    save_file(state, tmp_path / "bad.safetensors", metadata)
+    with pytest.raises(InputError, match=message):
+        codec.load(tmp_path / "bad.safetensors")
 
 
 def test_bin_widths_are_a_factor_of_four_apart_and_undone():
