@@ -174,6 +174,18 @@ def test_a_factorised_table_is_the_density_at_whole_symbols():
     assert (prior.table.long().sum(1) - 2**24).abs().max() < 256
 
 
+def test_a_factorised_prior_has_mass_where_its_density_is_symmetric():
+    """The logits on both sides of a symbol are then equal but for their sign, and neither side is the better one."""
+    prior = Factorised(1)
+    with torch.no_grad():
+        for bias in prior.biases:
+            bias.zero_()
+    prior.tabulate()
+    middle = prior.table[0, 126:129].tolist()
+    assert middle[1] >= middle[0] == middle[2] > 1000
+    assert float(prior.bits(torch.zeros(1, 1, 1, 1)).detach()) == pytest.approx(24 - math.log2(middle[1]), abs=0.01)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 1)])
 def test_a_prior_s_bits_have_the_shape_of_its_latent(shape):
     prior = Factorised(3)
@@ -224,6 +236,17 @@ def test_the_largest_sums_are_exact():
     assert int((whole @ x.T).item()) == exactly and exactly < 2**53
     with pytest.raises(ValueError, match="2\\^53"):
         integers.linear(torch.ones(1, inputs + 1), None)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-9, 1e-3, 1e20])
+def test_a_bias_stays_whatever_the_size_of_the_weights(size):
+    layer = nn.Conv2d(2, 1, 1)
+    with torch.no_grad():
+        layer.weight.fill_(size)
+        layer.bias.fill_(100.0)
+    whole, _, _ = integers._integers(layer.weight, layer.bias)
+    assert whole.abs().max() <= 2**15
+    assert exact(layer)(torch.zeros(1, 2, 1, 1, dtype=torch.float64)).item() == 100 * ONE or size == 1e20
 
 
 def test_a_layer_without_an_integer_form_is_named():
@@ -282,8 +305,16 @@ def test_training_sees_what_coding_sees(order, kernels):
     features = torch.randn(1, 6, 7, 9)
     y = torch.randn(1, 4, 7, 9) * 3
     with torch.inference_mode():
-        encoder = Encoder(Networks())
-        y_hat = to_float(context.walk(encoder, y, to_integers(features)))
+        coded = []
+
+        class Kept(Encoder):
+            """Keeps the scales of each step."""
+
+            def conditional(self, name, distribution, y, mean, scale):
+                coded.append(scale)
+                return super().conditional(name, distribution, y, mean, scale)
+
+        y_hat = to_float(context.walk(Kept(Networks()), y, to_integers(features)))
         seen = {}
 
         class Given(Training):
@@ -298,6 +329,8 @@ def test_training_sees_what_coding_sees(order, kernels):
 
         context.walk(Given(noisy=False), y, features)
     assert ((y - seen["mean"]).round() + seen["mean"] - y_hat).abs().max() < 0.02
+    for (rows, columns), scale in zip(context.steps(7, 9), coded, strict=True):
+        torch.testing.assert_close(to_float(scale), seen["scale"][0, :, rows, columns].T, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("kernels", [(3,), (5,), (3, 5, 7)])

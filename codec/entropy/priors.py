@@ -54,7 +54,7 @@ class Factorised(Latent):
     def mass(self, x: Tensor) -> Tensor:
         """The probability within 1/2 of `x` (C, 1, K)."""
         low, high = self._logits(x - 0.5), self._logits(x + 0.5)
-        sign = -torch.sign(low + high).detach()  # both on the side where a sigmoid's difference is exact
+        sign = torch.where(low + high > 0, -1.0, 1.0)  # both on the side where a sigmoid's difference is exact
         return (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
 
     def bits(self, z: Tensor) -> Tensor:
