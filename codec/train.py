@@ -52,11 +52,18 @@ def main(argv: list[str] | None = None) -> int | None:
     """Train to the end of the budget, write the codec, and report what it does to held-out photographs."""
     options = parse(argv, __doc__)
     together = processes()
+    check_batch(options.batch, together.num_processes)
     try:
         _train(options, together)
     finally:
         together.end_training()
     return 0
+
+
+def check_batch(batch: int, count: int) -> None:
+    """Raises InputError unless `count` processes have equally many crops each: their gradients count the same."""
+    if batch % count:
+        raise InputError(f"--batch {batch}: must be a multiple of {count}, the processes that share it")
 
 
 def _train(options: argparse.Namespace, together: "Alone | Accelerator") -> None:

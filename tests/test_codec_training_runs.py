@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import codec
 from codec.checkpoint import training_record
+from codec.train import check_batch
 from codec.train import main as train
 from codec.training.fit import Fit
 from codec.training.validation import reconstruct
@@ -269,6 +270,14 @@ def test_two_processes_share_a_batch_and_end_with_one_codec(photos):
         torch.testing.assert_close(two[key], one[key], atol=2e-3, rtol=0.1)
     measured = [pd.read_csv(f"{run}/log.csv").query("set == 'validation'") for run in ("one", "two")]
     assert measured[0]["psnr"].iloc[0] == pytest.approx(measured[1]["psnr"].iloc[0], rel=0.05)
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused():
+    check_batch(8, 1)
+    check_batch(8, 4)
+    for batch, count in ((3, 2), (1, 2), (8, 3)):
+        with pytest.raises(InputError, match=f"--batch {batch}: must be a multiple of {count}"):
+            check_batch(batch, count)
 
 
 def test_photographs_that_are_left_out_are_named(photos, capsys):
