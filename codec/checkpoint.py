@@ -147,7 +147,7 @@ def _check(state: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> N
             raise InputError(
                 f"{path}: damaged or of another codec: {name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
             )
-        if state[name].is_floating_point() != value.is_floating_point():
+        if state[name].dtype not in ((torch.float32, torch.float16) if value.is_floating_point() else (torch.int32,)):
             raise InputError(f"{path}: damaged or of another codec: {name} is {state[name].dtype}, not {value.dtype}")
         if not torch.isfinite(state[name]).all():
             raise InputError(f"{path}: {name} holds values that are no numbers; its training went wrong")

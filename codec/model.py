@@ -44,6 +44,7 @@ class Codec(nn.Module):
         self.config = config
         self.g_a, self.g_s, self.latent, self.rate = g_a, g_s, latent, rate
         self._networks: Networks | None = None
+        self.register_load_state_dict_post_hook(_forget)
 
     @property
     def positions(self) -> float:
@@ -107,3 +108,8 @@ class Codec(nn.Module):
         if position is None:
             position = torch.full((len(like),), self.positions)
         return position.to(like.device)
+
+
+def _forget(codec: Codec, keys: object) -> None:
+    """Other weights came in: what was made of the former ones is no longer the codec's."""
+    codec._networks = None

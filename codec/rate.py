@@ -33,9 +33,9 @@ class Gain(nn.Module):
 
 
 class BinWidth(nn.Module):
-    """Quantisation bins of any width from 2 (position 0) to 1/2 (position 1), drawn at random in training.
+    """Quantisation bins of any width from 2 (position 0) to 1/2 (position 1).
 
-    Deep Render, CLIC 2021: "randomised quantisation bin widths". Nothing is learned.
+    Deep Render, CLIC 2021: "randomised quantisation bin widths": whoever trains draws the positions. Nothing is learned.
     """
 
     positions = 1.0

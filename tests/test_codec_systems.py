@@ -172,6 +172,24 @@ def test_the_widest_codec_can_code(name):
             assert module.in_channels * module.weight[0, 0].numel() <= _MOST_INPUTS
 
 
+def test_a_codec_that_has_coded_forgets_its_former_weights():
+    """Its integer networks and its fingerprint are those of the weights that were loaded last."""
+    model, other = build(Config("mbt2018-mean", (4, 8))).eval(), small_codec(channels=(4, 8))
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    codes = []
+    for load in (False, True):
+        if load:
+            model.load_state_dict(other.state_dict())
+        with torch.inference_mode():
+            encoder = model.encoder()
+            model.latent.walk(encoder, other.analysis(x), (2, 2))
+        codes.append((encoder.finish(), fingerprint(model)))
+    with torch.inference_mode():
+        encoder = other.encoder()
+        other.latent.walk(encoder, other.analysis(x), (2, 2))
+    assert codes[1] == (encoder.finish(), fingerprint(other)) != codes[0]
+
+
 def test_fingerprints_differ_between_codecs():
     found = {fingerprint(small_codec(name, seed=seed)) for name in ALL for seed in (0, 1)}
     assert len(found) == 2 * len(ALL)
