@@ -35,7 +35,7 @@ class Gain(nn.Module):
 class BinWidth(nn.Module):
     """Quantisation bins of any width from 2 (position 0) to 1/2 (position 1).
 
-    Deep Render, CLIC 2021: "randomised quantisation bin widths": whoever trains draws the positions. Nothing is learned.
+    Deep Render, CLIC 2021: "randomised quantisation bin widths"; a training draws the positions. Nothing is learned.
     """
 
     positions = 1.0

@@ -54,6 +54,8 @@ def load_zoo(path: Path) -> Codec:
     Raises InputError where it is no such checkpoint.
     """
     published = {_current(name): value for name, value in read_state(path).items()}
+    if any(value.untyped_storage().nbytes() < value.nbytes for value in published.values()):
+        raise InputError(f"{path}: its tensors say that they are larger than what is stored of them")
     config = _config(published, path)
     try:
         codec = build(config).eval()

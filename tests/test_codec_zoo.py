@@ -263,3 +263,12 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(InputError, match="not a readable file of weights|may run code"):
         load(path)
+
+
+def test_tensors_of_more_than_is_stored_are_refused(tmp_path):
+    """A file of two kilobytes whose tensors are views of one number would take gigabytes as a codec."""
+    shapes = {"g_a.0": (1000, 3, 5, 5), "g_a.6": (1000, 1000, 5, 5), "h_s.4": (2000, 1500, 3, 3)}
+    path = written({f"{name}.weight": torch.zeros(1).expand(shape) for name, shape in shapes.items()}, tmp_path)
+    assert path.stat().st_size < 4000
+    with pytest.raises(InputError, match="larger than what is stored of them"):
+        load(path)
