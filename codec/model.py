@@ -38,7 +38,12 @@ class Codec(nn.Module):
     """Of y: images are padded to a multiple of it."""
 
     def __init__(
-        self, config: object, g_a: nn.Module, g_s: nn.Module, latent: Latent, rate: Gain | BinWidth | None = None
+        self,
+        config: object,
+        g_a: nn.Sequential,
+        g_s: nn.Sequential,
+        latent: Latent,
+        rate: Gain | BinWidth | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -54,7 +59,7 @@ class Codec(nn.Module):
     def forward(self, x: Tensor, position: Tensor | None = None) -> Output:
         """One pass over `x` (N, 3, H, W) in [0, 1] at rate positions `(N,)`; H and W are multiples of `stride`.
 
-        The latents are always computed in float32, whatever autocast says.
+        The latents and the pixels are always computed in float32, whatever autocast says.
         """
         y = self.analysis(x, position)
         coder = Training(noisy=self.training)
@@ -64,12 +69,13 @@ class Codec(nn.Module):
 
     def analysis(self, x: Tensor, position: Tensor | None = None) -> Tensor:
         """y `(N, M, H/stride, W/stride)` of `x` (N, 3, H, W) in [0, 1]."""
-        y = self.g_a(x)
+        y = _last_in_float32(self.g_a, x)
         return y if self.rate is None else self.rate(y, self._position(position, x))
 
     def synthesis(self, y_hat: Tensor, position: Tensor | None = None) -> Tensor:
         """x_hat `(N, 3, H, W)`, not clipped, of `y_hat`."""
-        return self.g_s(y_hat if self.rate is None else self.rate.inverse(y_hat, self._position(position, y_hat)))
+        scaled = y_hat if self.rate is None else self.rate.inverse(y_hat, self._position(position, y_hat))
+        return _last_in_float32(self.g_s, scaled)
 
     def encoder(self) -> Encoder:
         """A range encoder for `latent.walk`."""
@@ -113,3 +119,11 @@ class Codec(nn.Module):
 def _forget(codec: Codec, keys: object) -> None:
     """Other weights came in: what was made of the former ones is no longer the codec's."""
     codec._networks = None
+
+
+def _last_in_float32(transform: nn.Sequential, x: Tensor) -> Tensor:
+    """`transform(x)`, its last layer without autocast: bfloat16 would round one latent in ten to another symbol."""
+    for layer in list(transform)[:-1]:
+        x = layer(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return transform[-1](x.float())

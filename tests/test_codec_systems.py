@@ -296,3 +296,16 @@ def test_a_fresh_codec_s_decoder_needs_the_file_s_tables():
     other.load_state_dict(state)
     assert torch.equal(other.eval().latent.inner.table, state["latent.inner.table"])
     assert fingerprint(other) != fingerprint(model)
+
+
+def test_latents_and_pixels_are_float32_under_autocast():
+    """A latent of 60 in bfloat16 is known to 1/4: the last layers compute in float32."""
+    model = small_codec(lambdas=(0.01, 0.04))
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    position = torch.tensor([1.0])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        y = model.analysis(x, position)
+        output = model(x, position)
+    assert y.dtype == output.x_hat.dtype == output.y_hat.dtype == torch.float32
+    assert not torch.equal(y, y.bfloat16().float())
+    assert not torch.equal(output.x_hat, output.x_hat.bfloat16().float())
