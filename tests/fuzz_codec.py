@@ -24,7 +24,7 @@ import torch
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-from tiny_codecs import ALL, picture, tiny
+from codec_runs import ALL, picture, tiny
 
 from codec import container
 from codec.coding import compress, decompress

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from codec_runs import ALL, picture, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shared_data import shared
-from tiny_codecs import ALL, picture, tiny
 
 import eyetune
 from codec import container
