@@ -101,7 +101,7 @@ def read_checkpoint(folder: Path, keys: Collection[str]) -> dict[str, Any] | Non
     if not path.exists():
         return None
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)  # not all processes onto one GPU
         if set(state) == set(keys):
             return state
     except UNREADABLE:
