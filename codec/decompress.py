@@ -51,7 +51,7 @@ def _found(given: Sequence[Path]) -> list[tuple[Path, Path]]:
     files: list[tuple[Path, Path]] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(path.rglob("*.eyt"))
+            inside = sorted(file for file in path.rglob("*.eyt") if file.is_file())
             if not inside:
                 raise InputError(f"{path}: no .eyt files in it")
             files += [(file, file.relative_to(path)) for file in inside]

@@ -353,6 +353,13 @@ def test_one_bad_image_does_not_stop_the_others(photographs, checkpoint, capsys)
     assert len(list((photographs / "out").rglob("*.eyt"))) == 3
 
 
+def test_a_folder_whose_name_ends_in_eyt_is_no_file(photographs, checkpoint):
+    (photographs / "albums.eyt").mkdir()
+    assert codec_command("compress", photographs / "a.png", "--codec", checkpoint) == 0
+    assert codec_command("decompress", photographs, "--codec", checkpoint, "--out", photographs / "out") == 0
+    assert [path.name for path in (photographs / "out").iterdir()] == ["a.png"]
+
+
 def test_bad_files_are_named_with_the_reason(tmp_path, photographs, checkpoint, capsys):
     codec = tiny(levels=3)
     data = compress(codec, picture(20, 20))
