@@ -29,7 +29,8 @@ from study.versions import version
 
 FINEST = 32
 """Steps between two rate positions that a search may take: some 2 % of the bits each."""
-KEPT = 4  # networks that a process holds at once
+KEPT = 16
+"""Networks that a process holds at once: all checkpoints of a codec, which a search goes back and forth among."""
 
 
 @dataclass(frozen=True)

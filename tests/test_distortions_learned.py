@@ -116,6 +116,18 @@ def test_several_checkpoints_of_one_rate_each_are_one_codec(tmp_path):
     assert codec.at(1).settings["checkpoints"] == names and codec.at(1).settings["checkpoint"] == 1
 
 
+def test_each_of_many_checkpoints_is_read_once(tmp_path):
+    """A search goes back and forth among them; reading one takes longer than encoding with it."""
+    names = [f"{k}.safetensors" for k in range(8)]
+    for seed, name in enumerate(names):
+        checkpoint(tmp_path / name, seed)
+    codec, image = one(tmp_path, checkpoints=names), photograph(5, 32)
+    first = [codec.at(index).encode(image) for index in range(8)]
+    for name in names:
+        (tmp_path / name).unlink()
+    assert [codec.at(index).encode(image) for index in range(8)] == first
+
+
 def test_an_image_that_the_format_cannot_hold_is_a_codec_error(tmp_path, gained):
     with pytest.raises(CodecError, match="70000 x 1 pixels"):
         one(tmp_path, checkpoint=gained.name).encode(np.zeros((1, 70000, 3), np.uint8))
