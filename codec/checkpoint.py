@@ -23,15 +23,12 @@ FORMAT = "eyetune codec 1"
 def save_codec(codec: Codec, path: Path, training: dict[str, Any] | None = None, half: bool = False) -> None:
     """Write `codec` in eval mode to `path`, aside and renamed; `training` says in plain values how it was made.
 
-    `half` stores all floats in float16. They are rounded in `codec` too, so that both are the same codec.
+    `half` stores all floats in float16. They are rounded in `codec` too, so that both are the same codec. Raises
+    InputError, before anything is written, where float16 does not reach that far.
     """
     codec.eval()
     if half:
-        with torch.no_grad():
-            for value in codec.state_dict().values():
-                if value.is_floating_point():
-                    value.copy_(value.half())
-        codec.tabulate()
+        round_to_half(codec)
     state = {name: _stored(value, half) for name, value in codec.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -39,6 +36,19 @@ def save_codec(codec: Codec, path: Path, training: dict[str, Any] | None = None,
         "training": json.dumps(training or {}),
     }
     write_bytes(path, save(state, metadata))
+
+
+@torch.no_grad()
+def round_to_half(codec: Codec) -> None:
+    """Round all floats of `codec` to values that float16 has. Raises InputError where one is beyond all of them."""
+    floats = {name: value for name, value in codec.state_dict().items() if value.is_floating_point()}
+    for name, value in floats.items():
+        if value.half().isinf().any():
+            largest = f"{float(value.abs().max()):,.0f}"
+            raise InputError(f"{name} has a value of {largest}; float16 ends at 65,504: leave --half out")
+    for value in floats.values():
+        value.copy_(value.half())
+    codec.tabulate()
 
 
 def load_codec(path: Path | str) -> Codec:

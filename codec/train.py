@@ -9,7 +9,8 @@ For the eye, from that start (weights in terms of mean squared error, here 500 f
 As HiFiC, for 0.3 bits per pixel:
     python codec/train.py PHOTOS --target-bpp 0.3 --mse 0.00234 --lpips alex:1 --gan 0.15
 Several processes:
-    torchrun --nproc-per-node 8 codec/train.py PHOTOS
+    torchrun --nproc-per-node 8 -- codec/train.py PHOTOS
+(without the -- torchrun takes --start for an option of its own)
 
 The same command goes on where it was interrupted. What comes out is codec.safetensors in the run's folder.
 """
@@ -86,12 +87,13 @@ def _train(options: argparse.Namespace, together: "Alone | Accelerator") -> None
         codec.g_a.compile()
         codec.g_s.compile()
     fit = Fit(codec, distortion, crops, recipe, together, discriminator)
-    training = Training(fit, held_out, folder, options.validations, _writer(options, folder, together))
+    training = Training(fit, held_out, folder, options.validations, options.half, _writer(options, folder, together))
     training.run()
     if together.is_main_process:
         rows = training.last_validation() if held_out else []
-        record = settings | {"steps_done": fit.step, "seconds": round(fit.seconds), "validation": rows}
-        save_codec(fit.chosen().cpu(), folder / runs.CODEC, record, options.half)
+        done = {"steps_done": fit.step, "seconds": round(fit.seconds), "validation": rows}
+        record = settings | {"half": options.half} | done
+        save_codec(training.codec().cpu(), folder / runs.CODEC, record, options.half)
         for row in rows:
             values = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds", "set", "level"))
             print(f"  level {row['level']}: {values}")
@@ -227,7 +229,7 @@ def _settings(
     held_out: list[Photograph],
     together: "Alone | Accelerator",
 ) -> dict[str, Any]:
-    """What run.json keeps: all that decides what comes out."""
+    """What run.json keeps: all that decides how the weights come out, so not --half, which one may think better of."""
     return {
         **dataclasses.asdict(_config(codec)),
         "start": fingerprint(codec) if options.start else None,
@@ -239,7 +241,6 @@ def _settings(
         "photographs_sha256": digest(learned_from),
         "held_out": len(held_out),
         "held_out_sha256": digest(held_out),
-        "half": options.half,
         "notice": options.notice,
         "processes": together.num_processes,
         "device": together.device.type,

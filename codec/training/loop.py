@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from codec.checkpoint import round_to_half
+from codec.model import Codec
 from codec.training import runs
 from codec.training.crops import Photograph
 from codec.training.fit import Fit
@@ -36,9 +39,17 @@ class Training:
     """A `Fit` that goes to its end in `folder`; `validations` in all, evenly, the last at the end."""
 
     def __init__(
-        self, fit: Fit, held_out: Sequence[Photograph], folder: Path, validations: int, writer: Writer = None
+        self,
+        fit: Fit,
+        held_out: Sequence[Photograph],
+        folder: Path,
+        validations: int,
+        half: bool = False,
+        writer: Writer = None,
     ) -> None:
+        """`half`: the codec's file will be in float16."""
         self.fit, self.held_out, self.folder, self.validations, self.writer = fit, held_out, folder, validations, writer
+        self.half = half
         self.rows: list[dict[str, Any]] = []
         self.done = 0  # validations so far
         self.validating = 0.0  # seconds of this process's validations
@@ -108,7 +119,7 @@ class Training:
                 self.writer.add_scalar(f"training/{name}", value, self.fit.step)
 
     def _validate(self, due: int) -> bool:
-        """Measure the averaged weights on the held-out photographs, number `due`; False where Ctrl-C came between."""
+        """Measure the codec on the held-out photographs, number `due`; False where Ctrl-C came between."""
         fit = self.fit
         fit.check({})
         if self.held_out:
@@ -120,12 +131,23 @@ class Training:
 
             shown = SHOWN if self.writer else 0
             try:
-                result = validate(fit.chosen(), self.held_out, fit.distortion, fit.together, shown, look)
+                result = validate(self.codec(), self.held_out, fit.distortion, fit.together, shown, look)
             except _Interrupted:
                 return False
             self._log_validation(result)
         self.done = due
         return True
+
+    def codec(self) -> Codec:
+        """What the codec's file would hold now: a copy in float16's precision, or the averaged codec itself.
+
+        Raises InputError where a weight is too large for float16.
+        """
+        codec = self.fit.chosen()
+        if self.half:
+            codec = deepcopy(codec)
+            round_to_half(codec)
+        return codec
 
     def _log_validation(self, result: Validation) -> None:
         for level, values in enumerate(result.levels):
