@@ -1,7 +1,7 @@
 """Fit a perceptual metric to votes: `eyetune train DATA`, or `python metric/train.py DATA`.
 
 The smallest run, seconds on a CPU:   python metric/train.py DATA --steps 200 --folds 2
-Several processes:                    torchrun --nproc-per-node 8 metric/train.py DATA --mode tune
+Several processes:                    torchrun --nproc-per-node 8 -- metric/train.py DATA --mode tune
 A run once more:                      python metric/train.py --repeat DATA/runs/001-alex
 
 --mode linear trains LPIPS's linear heads on pooled features of a frozen trunk; tune trains the trunk too, scratch both
