@@ -2,6 +2,9 @@
 
 Simulated observers vote from LPIPS-VGG, the metric that is trained stands on AlexNet, and HaarPSI, which has no network
 in it, judges from outside: three different metrics, so that none is asked about itself.
+
+--codec goes on: a small learned codec is trained on all photographs but one, then further in two ways, for squared
+error and for the metric; and that one photograph is compressed by both, and by JPEG.
 """
 
 import argparse
@@ -11,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import eyetune
@@ -38,7 +42,27 @@ JUDGE = "haarpsi"
 VOTERS = ("--voters", "simulated")  # also where people have voted in the demo's study since
 
 
-def main(argv: list[str] | None = None) -> int | None:
+@dataclass(frozen=True)
+class Budget:
+    """What training the codecs takes."""
+
+    channels: tuple[int, int]
+    crop: int
+    start: int
+    """Steps before the codec is trained in two ways."""
+    further: int
+    """Steps of each of the two."""
+
+
+MINUTES = Budget((32, 48), 256, 1600, 300)  # about 5 on two cores
+LAMBDAS = (0.002, 0.008)  # two rates and all between, so that both codecs can be had at equal bits
+RATE = 1e-3  # Adam's, of the start: few steps
+SEED = 6  # holds out china.jpg, which has fine structure
+METRIC, MSE = 1000, 0.5  # weights of the metric and, beside it, of squared error on the scale of 0..255: see codecs()
+NOTICE = "Of eyetune demo: trained for minutes on a few photographs. It shows the loop, not what learned codecs can do."
+
+
+def main(argv: list[str] | None = None, budget: Budget = MINUTES) -> int | None:
     """Run every stage; those that are done already are left as they are."""
     parser = argparse.ArgumentParser(
         prog="eyetune demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -48,16 +72,18 @@ def main(argv: list[str] | None = None) -> int | None:
         "--images", type=Path, metavar="PHOTOGRAPHS", help="your own photographs (default: seven of ours)"
     )
     parser.add_argument("--observers", type=int, default=OBSERVERS, help="simulated observers (%(default)s)")
+    parser.add_argument("--codec", action="store_true", help="go on to train small codecs: some 5 minutes more")
     options = parser.parse_args(argv)
     if options.observers < 1:
         raise InputError(f"--observers {options.observers}: at least 1")
     start = time.monotonic()
+    again = ["--codec"] if options.codec else []
     root: Path = options.study or Path(tempfile.mkdtemp(prefix="eyetune-demo-"))
 
     _stage("A study: its settings in one file")
     from study.folder import Study
 
-    print(f"in {root}; interrupted, it goes on with: {_command('demo', root)}")
+    print(f"in {root}; interrupted, it goes on with: {_command('demo', root, *again)}")
     if (root / "study.toml").exists():
         settings = Study(root).settings.photographs
         if options.images and settings and (root / settings.folder).resolve() != options.images.resolve():
@@ -65,6 +91,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(f"{root} is there already; going on with it")
     else:
         _verb("new", root, "--images", options.images or _photographs(root / "photographs"))
+    unseen = unseen_photograph(root, budget) if options.codec else None
     _stage("Distortions: every photograph through every codec at every rate, and the pairs to compare")
     _verb("distort", root)
     _stage(f"Votes: simulated observers, who see as {SIMULATOR} does, use the real page")
@@ -85,6 +112,7 @@ def main(argv: list[str] | None = None) -> int | None:
     _stage(f"A third opinion: {JUDGE}, which neither voted nor was trained")
     _verb("score", root, *VOTERS, "--metrics", JUDGE, SIMULATOR, exported)
     _third_opinion(root, run)
+    page = codecs(root, unseen, exported, budget) if unseen else None
 
     print(
         f"\nDone in {time.monotonic() - start:.0f} s. The votes were SIMULATED: they show the tool, not how people see."
@@ -92,9 +120,70 @@ def main(argv: list[str] | None = None) -> int | None:
     print(f"  the report     {root / 'report' / 'report.html'}")
     print(f"  the metric     {exported}")
     print(f"  its card       {exported.with_suffix('.md')}")
+    if page:
+        print(f"  the codecs     {page}")
+    else:
+        print(f"  train codecs   {_command('demo', root, '--codec')}   (with this metric, and without)")
     print(f"  vote yourself  {_command('serve', root)}   (people's votes are kept apart from simulated ones)")
     print(f"  your own       {_command('demo', 'NEW_DIR', '--images', 'YOUR_PHOTOGRAPHS')}")
     return 0
+
+
+def codecs(root: Path, unseen: Path, metric: Path, budget: Budget) -> Path:
+    """The page that shows two codecs, trained alike but for their distortion, and JPEG on the photograph `unseen`.
+
+    Both begin with the same weights and see the same crops and noise: one is trained for squared error, one for the
+    exported `metric` and, so that colours stay, a little squared error.
+    """
+    from codec.checkpoint import training_record
+
+    start, squared, perceptual = (root / "codec" / name / "codec.safetensors" for name in ("start", "mse", "metric"))
+    alike = {"held-out": 1, "seed": SEED, "crop": budget.crop, "batch": 2, "ema": 0.99, "validations": 1}
+    usual = [word for option, value in alike.items() for word in (f"--{option}", value)]
+
+    def train(codec: Path, steps: int, *options: object) -> None:
+        words = ("--out", codec.parent, "--steps", steps, *options, *usual, "--notice", NOTICE)
+        _verb("codec", "train", _folder(root), *words)
+
+    _stage("A learned codec: a small one for all rates, from random weights")
+    train(start, budget.start, "--channels", *budget.channels, "--lambda", *LAMBDAS, "--learning-rate", RATE)
+    _stage("The same codec twice, trained further for squared error, and for the metric")
+    train(squared, budget.further, "--start", start, "--mse", 1)
+    train(perceptual, budget.further, "--start", start, "--mse", MSE, "--metric", f"{metric}:{METRIC}")
+    _stage(f"What they make of {unseen.name}, which they have not seen")
+    records = [training_record(path) for path in (start, perceptual)]
+    minutes = sum(record["seconds"] for record in records) / 60
+    judges = ("--metric", metric, "--lpips", SIMULATOR.removeprefix("lpips-"))
+    once = ("--workers", 1)  # a second process takes as long to begin as it would save on one photograph
+    page = root / "codec" / "evaluation" / "evaluation.html"
+    words = ("--codec", squared, perceptual, "--classical", "jpeg", "--reference", "mse", *judges, *once)
+    _verb("codec", "evaluate", unseen, *words, "--out", page.parent)
+    print(
+        f"\nTrained for {minutes:.0f} minutes on {records[0]['photographs']} photographs: that shows the loop,", end=" "
+    )
+    print("not what learned codecs can do. The metric has seen votes on crops of this photograph too.")
+    return page
+
+
+def _folder(root: Path) -> Path:
+    """The photographs of the study. Raises InputError where it has none."""
+    from study.folder import Study
+
+    settings = Study(root).settings.photographs
+    if not settings:
+        raise InputError(f"{root} was made of a BAPPS folder; --codec needs a study of whole photographs")
+    return root / settings.folder
+
+
+def unseen_photograph(root: Path, budget: Budget) -> Path:
+    """The photograph that `eyetune codec train --held-out 1` holds out. Raises InputError where there is none."""
+    from codec.training.crops import read_photographs, split
+
+    photographs, _ = read_photographs(_folder(root), budget.crop, quiet=True)
+    _, held_out = split(photographs, 1, SEED)
+    if not held_out:
+        raise InputError(f"{_folder(root)}: --codec needs two photographs of {budget.crop} pixels a side or more")
+    return held_out[0].path
 
 
 def _photographs(folder: Path) -> Path:
