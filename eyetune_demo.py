@@ -54,7 +54,7 @@ class Budget:
     """Steps of each of the two."""
 
 
-MINUTES = Budget((32, 48), 256, 1600, 300)  # about 5 on two cores
+MINUTES = Budget((32, 48), 256, 1600, 300)  # 5 to 12 on two cores
 LAMBDAS = (0.002, 0.008)  # two rates and all between, so that both codecs can be had at equal bits
 RATE = 1e-3  # Adam's, of the start: few steps
 SEED = 6  # holds out china.jpg, which has fine structure
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None, budget: Budget = MINUTES) -> int | None:
         "--images", type=Path, metavar="PHOTOGRAPHS", help="your own photographs (default: seven of ours)"
     )
     parser.add_argument("--observers", type=int, default=OBSERVERS, help="simulated observers (%(default)s)")
-    parser.add_argument("--codec", action="store_true", help="go on to train small codecs: some 5 minutes more")
+    parser.add_argument("--codec", action="store_true", help="go on to train small codecs: 5 to 12 minutes more")
     options = parser.parse_args(argv)
     if options.observers < 1:
         raise InputError(f"--observers {options.observers}: at least 1")
