@@ -5,17 +5,13 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from study.errors import InputError
 from study.files import write_text
-
-
-class Section(BaseModel):
-    """A table of `study.toml` that knows its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from study.recruiting_settings import Hits, Qualification, Recruiting, Workers
+from study.sections import Section
 
 
 class Photographs(Section):
@@ -125,6 +121,10 @@ class StudySettings(Section):
     triplets: Triplets = Field(default_factory=Triplets, description="how many comparisons are made")
     session: Session = Field(default_factory=Session, description="what one observer is asked to do")
     page: Page = Field(default_factory=Page, description="what an observer reads")
+    recruiting: Recruiting = Field(
+        default_factory=Recruiting, description="who may take part, and what recruiters are told"
+    )
+    hits: Hits = Field(default_factory=Hits, description="the HITs that eyetune mturk publishes")
 
     @model_validator(mode="after")
     def _distinct_codecs(self) -> "StudySettings":
@@ -205,6 +205,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = StudySettings
     sections: dict[str, type[BaseModel]] = {"photographs": Photographs, "rates": Rates, "codecs": Codec}
     sections |= {"triplets": Triplets, "session": Session, "page": Page}
+    sections |= {"recruiting": Recruiting, "hits": Hits, "workers": Workers, "qualifications": Qualification}
     for part in location:
         model = sections.get(str(part), model)
     return sorted(model.model_fields)

@@ -1,4 +1,7 @@
-"""The vote store: observers, their trials and their votes in SQLite. Nothing is ever deleted from it."""
+"""The vote store in SQLite: observers, their trials and votes, who recruited them, and the ledger of their pay.
+
+Nothing is ever deleted from it.
+"""
 
 import errno
 import json
@@ -13,7 +16,7 @@ import pandas as pd
 
 from study.errors import InputError
 
-VERSION = 1
+VERSION = 2
 
 DISK_ERRORS = {  # SQLite's primary error codes where a write has no place to go, and what the system calls that
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -57,6 +60,67 @@ CREATE TABLE IF NOT EXISTS votes (
     pixel_ratio REAL,
     rejected TEXT                 -- why it is not to be used; NULL where it is
 ) STRICT;
+CREATE TABLE IF NOT EXISTS recruits (     -- one row a person and task that a recruiter sent
+    channel TEXT NOT NULL CHECK (channel IN ('mturk', 'prolific', 'link')),
+    market TEXT NOT NULL,         -- of mturk: live, sandbox or local; else empty
+    person TEXT NOT NULL,         -- worker id, Prolific id; of a link the personal code
+    task TEXT NOT NULL,           -- assignment id, Prolific session id; of a link the code again
+    place TEXT NOT NULL,          -- HIT id, Prolific study id; of a link empty
+    observer TEXT REFERENCES observers,   -- NULL for who was sent away before a session began
+    arrived_at TEXT NOT NULL,
+    outcome TEXT CHECK (outcome IN ('finished', 'screened out', 'again', 'full')),   -- again: took part before
+    ended_at TEXT,
+    PRIMARY KEY (channel, market, task, person)   -- MTurk hands a returned assignment's id to somebody else
+) STRICT;
+CREATE INDEX IF NOT EXISTS recruits_by_person ON recruits (channel, market, person);
+CREATE INDEX IF NOT EXISTS recruits_by_observer ON recruits (observer);
+CREATE TABLE IF NOT EXISTS hits (
+    market TEXT NOT NULL,
+    id TEXT NOT NULL,
+    token TEXT NOT NULL UNIQUE REFERENCES ledger,   -- of the entry that created it
+    question TEXT NOT NULL CHECK (question IN ('page', 'form')),
+    observer TEXT REFERENCES observers,   -- of a form: whose trials it shows
+    reward_cents INTEGER NOT NULL,
+    fee_cents INTEGER NOT NULL,   -- of one assignment
+    places INTEGER NOT NULL,      -- the assignments that it may have
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('open', 'expired', 'deleted')),   -- expired: takes no more workers
+    PRIMARY KEY (market, id)
+) STRICT;
+CREATE TABLE IF NOT EXISTS assignments (  -- what MTurk says was submitted
+    market TEXT NOT NULL,
+    id TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    hit TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('Submitted', 'Approved', 'Rejected')),
+    accepted_at TEXT,
+    submitted_at TEXT,
+    auto_approval_at TEXT,
+    answer TEXT NOT NULL,         -- QuestionFormAnswers as XML
+    observer TEXT REFERENCES observers,   -- whose votes these are; NULL where none fit
+    problem TEXT,                 -- why none fit
+    seen_at TEXT NOT NULL,
+    PRIMARY KEY (market, id, worker),
+    FOREIGN KEY (market, hit) REFERENCES hits
+) STRICT;
+CREATE TABLE IF NOT EXISTS ledger (       -- written before a call that commits or moves money, settled after it
+    token TEXT PRIMARY KEY,       -- deterministic; MTurk's UniqueRequestToken where the operation has one
+    channel TEXT NOT NULL,
+    market TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('create', 'extend', 'approve', 'reject', 'bonus')),
+    subject TEXT NOT NULL,        -- create: the HIT's number; extend: the HIT's id; else the assignment's id
+    person TEXT NOT NULL,         -- worker id; empty for create and extend
+    count INTEGER NOT NULL,       -- assignments
+    reward_cents INTEGER NOT NULL,        -- in all, without fee: promised (create, extend) or paid
+    fee_cents INTEGER NOT NULL,   -- in all
+    request TEXT NOT NULL,        -- the call's parameters as JSON
+    written_at TEXT NOT NULL,
+    settled_at TEXT,              -- NULL: nobody knows whether the call was carried out
+    outcome TEXT CHECK (outcome IN ('done', 'refused')),
+    answer TEXT                   -- what came back, as JSON
+) STRICT;
+CREATE INDEX IF NOT EXISTS ledger_by_subject ON ledger (market, subject);
 """
 
 # `chosen` stays 'a' or 'b' here; read_judgments turns it into the stimulus id.
@@ -97,7 +161,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if version < VERSION:  # version 1 had no recruits, HITs and ledger
                 connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
             elif version != VERSION:
                 raise InputError(

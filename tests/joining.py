@@ -4,7 +4,7 @@ import secrets
 from urllib.parse import urlencode
 
 from study.folder import Study
-from webapp.tokens import secret_key, sign
+from study.tokens import secret_key, sign
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

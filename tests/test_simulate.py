@@ -15,12 +15,12 @@ from study import tables
 from study.errors import InputError
 from study.folder import Study
 from study.records import Score
+from study.tokens import sign
 from study.votes import connect
 from webapp.app import create_app
 from webapp.observer_model import ObserverModel, Perception, choose, individual
 from webapp.serve import serving
 from webapp.simulate import ceiling, main
-from webapp.tokens import sign
 
 ROOT = Path(__file__).parents[1]
 

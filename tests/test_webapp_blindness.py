@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from joining import FORM, ticket, ticket_body
 from PIL import Image
 
+from study.blind_images import CHUNK, pad_png, padded_length, uncompressed_png
 from study.images import encode_png
 from study.votes import connect
 from webapp.app import create_app
-from webapp.images import CHUNK, pad_png, padded_length, uncompressed_png
 from webapp.serve import serving
 
 VOTE = {

@@ -19,10 +19,10 @@ from study import tables
 from study.errors import InputError
 from study.folder import Study
 from study.records import Judgment
+from study.tokens import secret_key, sign
 from study.votes import connect
 from webapp.app import create_app
 from webapp.serve import make_server, serving
-from webapp.tokens import secret_key, sign
 from webapp.votes import main as export
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from flask import Blueprint, Response, abort, jsonify, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
+from study.blind_images import pad_png, uncompressed_png
 from study.votes import connect, now
-from webapp.images import pad_png, uncompressed_png
 from webapp.material import material
 from webapp.pages import session_trials
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
+from study.blind_images import padded_length
 from study.errors import InputError
 from study.folder import Study
 from study.records import Triplet
-from webapp.images import padded_length
-from webapp.tokens import secret_key
+from study.tokens import secret_key
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from tqdm import tqdm
 from analysis.agreement import two_afc
 from study.errors import InputError
 from study.folder import Study, count_votes
+from study.tokens import secret_key, sign
 from study.votes import connect, describe_simulator
 from webapp.app import create_app
 from webapp.observer_model import ObserverModel, Perception, individual
 from webapp.serve import serving
 from webapp.simulated_browser import SimulatedBrowser, recognition
-from webapp.tokens import secret_key, sign
 
 
 def main(argv: list[str] | None = None) -> int | None:

@@ -1,4 +1,4 @@
-"""The study's secret key, and what is signed with it: observers' addresses, join forms, simulators' claims."""
+"""The study's secret key, and what it signs: observers' addresses, join forms, personal codes, simulators' claims."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from study.errors import InputError
 from study.folder import Study
 
-Purpose = Literal["observer", "join", "simulator"]
+Purpose = Literal["observer", "join", "simulator", "code", "done"]
 
 
 def secret_key(study: Study) -> str:
