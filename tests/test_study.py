@@ -51,7 +51,7 @@ def store_vote(study: Study, triplet: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sede": 1}, r"unknown key sede = 1; allowed: codecs, name, page, photographs"),
+        ({"sede": 1}, r"unknown key sede = 1; allowed: codecs, hits, name, page, photographs"),
         (
             {"codecs": [{"name": "jpeg", "qualty": 3}]},
             r"unknown key codecs\[0\].qualty = 3; allowed: label, name, settings",
