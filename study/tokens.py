@@ -1,4 +1,7 @@
-"""The study's secret key, and what it signs: observers' addresses, join forms, personal codes, simulators' claims."""
+"""A study's secret key, and what it signs: observers' addresses, join forms, personal codes, simulators' claims.
+
+A local MTurk's key is the same, and signs its workers' links and the addresses that work is shown at and sent to.
+"""
 
 import os
 import secrets
@@ -12,14 +15,22 @@ from itsdangerous import BadData, URLSafeSerializer
 from study.errors import InputError
 from study.folder import Study
 
-Purpose = Literal["observer", "join", "simulator", "code", "done"]
+Purpose = Literal[
+    "observer", "join", "simulator", "code", "done",
+    "invitation", "question", "submission",
+]  # fmt: skip
 
 
 def secret_key(study: Study) -> str:
     """The key of this study, made when it is first asked for; readable by the owner alone."""
-    path = study.root / "secret.key"
+    return key_of_folder(study.root)
+
+
+def key_of_folder(folder: Path) -> str:
+    """The key in `folder`, which exists; made when it is first asked for."""
+    path = folder / "secret.key"
     if not path.exists():
-        handle, aside = tempfile.mkstemp(dir=study.root, prefix=".secret.key.")  # mkstemp's mode is 0600
+        handle, aside = tempfile.mkstemp(dir=folder, prefix=".secret.key.")  # mkstemp's mode is 0600
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(32))
