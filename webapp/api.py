@@ -5,14 +5,14 @@ whether a trial is a test, a sentinel or a repeat stay here.
 """
 
 import sqlite3
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from study.blind_images import pad_png, uncompressed_png
+from study.page_votes import Vote, store
 from study.votes import connect, now
 from webapp.material import material
 from webapp.pages import session_trials
@@ -20,43 +20,6 @@ from webapp.pages import session_trials
 AHEAD = 2  # trials that the page is told of: the one on display, and the one whose images it loads meanwhile
 
 api = Blueprint("api", __name__)
-
-
-def _utc(text: str) -> str:
-    """The time as ISO 8601 in UTC, to the millisecond, as `study.votes.now` writes it."""
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError("a time needs its time zone, for example 2026-05-01T12:00:00.000Z")
-    if not 2000 <= time.year <= 9000:  # beyond, the turn to UTC may leave the calendar
-        raise ValueError("no such year")
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Time = Annotated[str, Field(max_length=40), AfterValidator(_utc)]
-
-
-class Vote(BaseModel):
-    """What the page sends; the columns of `records.Judgment` that only the page knows."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    trial: str = Field(max_length=64)
-    side: Literal["left", "right"]
-    protocol: Literal["side-by-side", "flip"]
-    shown_at: Time
-    loaded_at: Time
-    answered_at: Time
-    flips: int = Field(ge=0, le=1_000_000)
-    zoom: float = Field(gt=0, le=64)
-    screen_width: int | None = Field(ge=1, le=100_000)
-    screen_height: int | None = Field(ge=1, le=100_000)
-    pixel_ratio: float | None = Field(gt=0, le=64)
-
-
-INSERT = f"""
-INSERT INTO votes ({", ".join(Vote.model_fields)}, received_at)
-VALUES ({", ".join(f":{name}" for name in Vote.model_fields)}, :received_at) ON CONFLICT (trial) DO NOTHING
-"""
 
 
 @api.get("/o/<token>/next")
@@ -82,7 +45,7 @@ def vote(token: str) -> Response:
         mine = {trial["id"]: trial for trial in session_trials(connection, token)}
         if sent.trial not in mine:
             abort(404, "This observer has no such trial.")
-        connection.execute(INSERT, {**sent.model_dump(), "received_at": now()})
+        store(connection, sent, now())
         side = connection.execute("SELECT side FROM votes WHERE trial = ?", [sent.trial]).fetchone()["side"]
     return jsonify(stored=True, **_feedback(mine[sent.trial], side))
 

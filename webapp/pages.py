@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response
 
+from study.sessions import trials_of
 from study.tokens import sign, unsign
 from study.votes import connect
 from webapp.material import material
-from webapp.sessions import is_complete, join, trials_of
+from webapp.sessions import is_complete, join
 
 RECRUITER_LENGTH = 4000  # characters of a recruiter's parameters; the longest known ones have a few hundred
 

@@ -1,0 +1,79 @@
+"""Observers and their trials in the vote store, for the voting page and for forms without a server."""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random, SystemRandom
+
+from study.records import Triplet
+from study.schedule import Shown, plan_session
+from study.settings import Session
+from study.votes import now
+
+# A trial that waits for its vote is taken to be given up when its observer did nothing for this long.
+GIVEN_UP_AFTER = timedelta(hours=2)
+
+# Simulated observers are counted apart: a study that was tried out with them is as empty as before for people.
+SHOWN = """
+WITH active AS (
+    SELECT observers.id, max(observers.joined_at, ifnull(max(votes.received_at), '')) AS last
+    FROM observers JOIN trials ON trials.observer = observers.id LEFT JOIN votes ON votes.trial = trials.id
+    WHERE (observers.simulator IS NOT NULL) = :simulated
+    GROUP BY observers.id)
+SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b')
+FROM active JOIN trials ON trials.observer = active.id LEFT JOIN votes ON votes.trial = trials.id
+WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL ELSE active.last > :since END
+GROUP BY trials.triplet
+"""
+
+TRIALS = """
+SELECT trials.*, votes.side AS answer FROM trials LEFT JOIN votes ON votes.trial = trials.id
+WHERE trials.observer = ? ORDER BY trials.position
+"""
+
+
+def shown(connection: sqlite3.Connection, simulated: bool, given_up_after: timedelta = GIVEN_UP_AFTER) -> Shown:
+    """How often each triplet was shown with a on the left and with b: votes that count, and trials still open."""
+    since = (datetime.now(UTC) - given_up_after).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    rows = connection.execute(SHOWN, {"simulated": simulated, "since": since})
+    return {triplet: (a_left, b_left) for triplet, a_left, b_left in rows}
+
+
+def new_session(
+    connection: sqlite3.Connection,
+    triplets: Sequence[Triplet],
+    session: Session,
+    observer: str,
+    simulator: str | None = None,
+    recruiter: dict[str, str] | None = None,
+) -> bool:
+    """Whether `observer` now has trials; False, and nothing stored, where no comparison needs votes.
+
+    For a transaction of the caller's: whoever joins at the same time is counted before or after. A simulated observer's
+    session follows from its description (`simulator`, JSON).
+    """
+    assert connection.in_transaction
+    random: Random = SystemRandom() if simulator is None else Random(simulator)
+    trials = plan_session(triplets, session, shown(connection, simulated=simulator is not None), random)
+    if not trials:
+        return False
+    connection.execute(
+        "INSERT INTO observers (id, joined_at, simulator, recruiter) VALUES (?, ?, ?, ?)",
+        [observer, now(), simulator, json.dumps(recruiter, sort_keys=True) if recruiter else None],
+    )
+    connection.executemany(
+        "INSERT INTO trials (id, observer, position, triplet, kind, left_is, reference_key, left_key, right_key)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (secrets.token_hex(8), observer, position, *trial, *(secrets.token_hex(16) for _ in range(3)))
+            for position, trial in enumerate(trials)
+        ],
+    )
+    return True
+
+
+def trials_of(connection: sqlite3.Connection, observer: str) -> list[sqlite3.Row]:
+    """The observer's trials in order, each with `answer` (left, right or None)."""
+    return connection.execute(TRIALS, [observer]).fetchall()
