@@ -1,0 +1,23 @@
+"""What a command would cost, said before it is done, and a typed yes where the money is real."""
+
+import sys
+
+from study.errors import InputError
+from study.fees import dollars
+
+
+def confirm(market: str, amount_cents: int, lines: list[str]) -> None:
+    """Print what is about to happen; in the live market go on only where exactly the amount is typed.
+
+    Raises InputError otherwise. In the other markets no money moves, which is said in place of the question.
+    """
+    for line in lines:
+        print(line)
+    amount = dollars(amount_cents)
+    if market != "live":
+        print(f"total with fees: ${amount} ({market}: a rehearsal, no money moves)")
+        return
+    print(f"total with fees: ${amount}, of real money")
+    print(f"Type {amount} to go on: ", end="", flush=True)
+    if sys.stdin.readline().strip() != amount:
+        raise InputError("not confirmed: nothing was sent and nothing was spent")
