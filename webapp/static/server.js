@@ -1,6 +1,5 @@
-// What the page asks of the server: trials, images, and that votes are stored.
+// What the page asks of the server: trials, and that votes are stored.
 
-const IMAGE_WAIT = 30_000; // ms for the three images of a trial
 const ANSWER_WAIT = 15_000; // ms for an answer to a request
 const PAUSES = [1000, 2000, 4000, 8000, 15_000]; // ms between tries; the last one for ever
 
@@ -18,25 +17,6 @@ export function nextTrials(trouble) {
 export function sendVote(vote, trouble) {
   const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(vote) };
   return insist(`${base}/vote`, request, "Your answer is not stored yet. Please keep this page open.", trouble);
-}
-
-/** {reference, left, right}: the trial's images, loaded, decoded and of the right size. Rejects after a bounded wait. */
-export function loadImages(trial) {
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("The images take too long.")), IMAGE_WAIT));
-  const all = Promise.all(["reference", "left", "right"].map((role) => loadImage(trial, role)));
-  return Promise.race([all, late]).then(([reference, left, right]) => ({ reference, left, right }));
-}
-
-async function loadImage(trial, role) {
-  const image = new Image();
-  image.alt = ""; // the caption of its frame says what it is
-  image.draggable = false;
-  image.src = trial[role];
-  await image.decode();
-  if (image.naturalWidth !== trial.width || image.naturalHeight !== trial.height) {
-    throw new Error("An image arrived damaged.");
-  }
-  return image;
 }
 
 async function insist(url, request, consequence, trouble) {

@@ -1,6 +1,7 @@
 // A session: instructions, practice with feedback, trials, thanks. A reload goes on at the next unanswered trial.
 
-import { loadImages, nextTrials, Refused, sendVote } from "./server.js";
+import { loadImages } from "./images.js";
+import { nextTrials, Refused, sendVote } from "./server.js";
 import { Stage } from "./stage.js";
 
 const SETTLE = 250; // ms after the images appear in which nothing is chosen: the end of a double press is not an answer
