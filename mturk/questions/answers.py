@@ -20,9 +20,9 @@ def fields(answer_xml: str) -> dict[str, str]:
     """The submitted fields by name. Raises InputError where `answer_xml` is not QuestionFormAnswers of free text."""
     try:
         parser = ElementTree.XMLParser(target=_Tree())
-        parser.feed(answer_xml.encode())  # a str with an encoding declaration is still UTF-8 here
+        parser.feed(answer_xml)
         root = parser.close()
-    except (ElementTree.ParseError, UnicodeEncodeError, LookupError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise InputError(f"not the answer of an assignment: {error}") from None
     if root.tag != _name("QuestionFormAnswers"):
         raise InputError(f"not the answer of an assignment: {root.tag!r} where QuestionFormAnswers should be")
@@ -53,7 +53,8 @@ def answers_xml(fields: list[tuple[str, str]]) -> str:
         f"<Answer><QuestionIdentifier>{name}</QuestionIdentifier><FreeText>{'|'.join(values)}</FreeText></Answer>"
         for name, values in joined.items()
     )
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<QuestionFormAnswers xmlns="{NAMESPACE}">{answers}</QuestionFormAnswers>'
+    declaration = '<?xml version="1.0" encoding="UTF-8"?>'
+    return f'{declaration}\n<QuestionFormAnswers xmlns="{NAMESPACE}">{answers}</QuestionFormAnswers>'
 
 
 def _text(value: str) -> str:

@@ -32,6 +32,4 @@ def check_size(xml: str, what: str, way_out: str) -> str:
 def check_height(frame_height: int) -> None:
     """Raise InputError where the frame's height is no whole number of pixels from 0 on."""
     if isinstance(frame_height, bool) or not isinstance(frame_height, int) or not 0 <= frame_height <= 20_000:
-        raise InputError(
-            f"frame_height = {frame_height!r}: a whole number of CSS pixels from 0 (the window's) to 20000"
-        )
+        raise InputError(f"frame_height = {frame_height!r}: whole CSS pixels from 0 (the window's) to 20000")
