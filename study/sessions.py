@@ -15,16 +15,18 @@ from study.votes import now
 # A trial that waits for its vote is taken to be given up when its observer did nothing for this long.
 GIVEN_UP_AFTER = timedelta(hours=2)
 
+# A form's session waits for as long as its HIT is open (the ledger's word, which `expire` and `delete` change).
 # Simulated observers are counted apart: a study that was tried out with them is as empty as before for people.
 SHOWN = """
 WITH active AS (
     SELECT observers.id, max(observers.joined_at, ifnull(max(votes.received_at), '')) AS last
     FROM observers JOIN trials ON trials.observer = observers.id LEFT JOIN votes ON votes.trial = trials.id
     WHERE (observers.simulator IS NOT NULL) = :simulated
-    GROUP BY observers.id)
+    GROUP BY observers.id),
+forms AS (SELECT observer FROM hits WHERE status = 'open' AND observer IS NOT NULL)
 SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b')
 FROM active JOIN trials ON trials.observer = active.id LEFT JOIN votes ON votes.trial = trials.id
-WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL ELSE active.last > :since END
+WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL ELSE :awaited AND (active.last > :since OR active.id IN forms) END
 GROUP BY trials.triplet
 """
 
@@ -35,9 +37,13 @@ WHERE trials.observer = ? ORDER BY trials.position
 
 
 def shown(connection: sqlite3.Connection, simulated: bool, given_up_after: timedelta = GIVEN_UP_AFTER) -> Shown:
-    """How often each triplet was shown with a on the left and with b: votes that count, and trials still open."""
+    """How often each triplet was shown with a on the left and with b: votes that count, and trials still open.
+
+    `given_up_after` 0 counts votes alone.
+    """
     since = (datetime.now(UTC) - given_up_after).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    rows = connection.execute(SHOWN, {"simulated": simulated, "since": since})
+    awaited = given_up_after > timedelta(0)
+    rows = connection.execute(SHOWN, {"simulated": simulated, "since": since, "awaited": awaited})
     return {triplet: (a_left, b_left) for triplet, a_left, b_left in rows}
 
 
