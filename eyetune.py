@@ -11,6 +11,7 @@ VERBS = {  # verb: (module whose main(argv) does it, what it does)
     "new": ("study.new", "a study with its settings written out"),
     "distort": ("distortions.distort", "stimuli and triplets from the study's photographs and codecs"),
     "serve": ("webapp.serve", "the blind A/B page, on SQLite"),
+    "recruit": ("mturk.recruit", "other ways in than MTurk: personal links, Prolific"),
     "simulate": ("webapp.simulate", "simulated observers through the real page, marked as such for ever"),
     "votes": ("webapp.votes", "export the votes"),
     "analyze": ("analysis.analyze", "the votes as a report, tables and figures"),
@@ -27,6 +28,23 @@ CODEC_VERBS = {  # of `eyetune codec`
     "list": ("codec.listing", "which codecs can be trained; what a codec's file, or an .eyt file, holds"),
 }
 
+MTURK_VERBS = {  # of `eyetune mturk`
+    "cost": ("mturk.cost", "what the study's HITs cost, to the cent"),
+    "publish": ("mturk.publish", "create the HITs, each exactly once"),
+    "status": ("mturk.status", "HITs, submissions and money"),
+    "collect": ("mturk.collect", "fetch what workers submitted"),
+    "review": ("mturk.review", "a plan of whom to pay and whose votes to use, to read and edit"),
+    "pay": ("mturk.pay", "carry the plan out"),
+    "bonus": ("mturk.bonus", "pay the plan's bonuses, each exactly once"),
+    "extend": ("mturk.extend", "more places in published HITs, or more time"),
+    "expire": ("mturk.expire", "offer the HITs to nobody any more"),
+    "block": ("mturk.block", "keep workers away, or let them in again"),
+    "notify": ("mturk.notify", "send workers a message"),
+    "delete": ("mturk.delete", "remove HITs that are over and reviewed"),
+    "serve": ("mturk.serve", "a local MTurk: the same API, and a site for workers"),
+    "invite": ("mturk.invite", "personal links to the local MTurk"),
+}
+
 HELP = """usage: {command} VERB [options]
 
 {about}
@@ -36,6 +54,7 @@ HELP = """usage: {command} VERB [options]
 {command} VERB --help tells the options of one verb.
 """
 ABOUT = "Turns human judgments of compressed images into a loss that codecs are trained with."
+MTURK_ABOUT = "Recruiting and paying workers through the MTurk Requester API: rehearsed locally, for money with --live."
 CODEC_ABOUT = "Learned image codecs: training, compressed files, and what they are worth."
 
 
@@ -44,8 +63,11 @@ def main(argv: list[str] | None = None) -> int | None:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["codec"]:
         return _dispatch("eyetune codec", CODEC_ABOUT, CODEC_VERBS, arguments[1:])
+    if arguments[:1] == ["mturk"]:
+        return _dispatch("eyetune mturk", MTURK_ABOUT, MTURK_VERBS, arguments[1:])
+    mturk = {f"mturk {verb}": value for verb, value in MTURK_VERBS.items()}
     codec = {f"codec {verb}": value for verb, value in CODEC_VERBS.items()}
-    return _dispatch("eyetune", ABOUT, VERBS | codec, arguments)
+    return _dispatch("eyetune", ABOUT, VERBS | mturk | codec, arguments)
 
 
 def _dispatch(command: str, about: str, verbs: dict[str, tuple[str, str]], arguments: list[str]) -> int | None:

@@ -63,7 +63,7 @@ def token(key: str, market: str, action: Action, *parts: object) -> str:
 
 
 def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: int | None) -> None:
-    """Add the entries, all or none; those that are there already stay as they are.
+    """Add the entries, all or none; those that are there already stay as they are, but refused ones are open again.
 
     With `cap_cents` raises InputError where all that is paid and promised, with these, would be more. Call it inside
     a transaction (`BEGIN IMMEDIATE`), so that what another process writes at the same time is counted.
@@ -72,7 +72,10 @@ def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: i
     columns = "token, channel, market, action, subject, person, count, reward_cents, fee_cents, request, written_at"
     for entry in entries:
         connection.execute(
-            f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token) DO NOTHING",
+            f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (token) DO UPDATE SET count = excluded.count, reward_cents = excluded.reward_cents,"
+            " fee_cents = excluded.fee_cents, request = excluded.request, written_at = excluded.written_at,"
+            " settled_at = NULL, outcome = NULL WHERE ledger.outcome = 'refused'",
             [
                 entry.token,
                 entry.channel,

@@ -1,0 +1,43 @@
+"""`eyetune mturk collect DIR`: fetch what workers submitted, and match it with the votes.
+
+Votes of the voting page are stored already; a form's come with the assignment and become the same judgments. Who took
+part gets the qualification by which MTurk does not offer the study again. Nothing is paid.
+"""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+from mturk.requester.client import add_market_options, open_market
+from mturk.requester.submissions import refresh
+from mturk.requester.took_part import grant
+from study.folder import Study
+from study.tokens import secret_key
+from study.votes import connect
+
+COUNTS = """
+SELECT count(*), count(*) FILTER (WHERE status = 'Submitted'), count(*) FILTER (WHERE status = 'Approved'),
+       count(*) FILTER (WHERE status = 'Rejected'), min(auto_approval_at) FILTER (WHERE status = 'Submitted')
+FROM assignments WHERE market = ?
+"""
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Collect, and say what there is."""
+    parser = argparse.ArgumentParser(prog="eyetune mturk collect", description=__doc__)
+    parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
+    add_market_options(parser)
+    options = parser.parse_args(argv)
+
+    study = Study(options.study)
+    with closing(open_market(options)) as requester, connect(study.votes_path) as store:
+        found = refresh(store, requester, secret_key(study))
+        grant(store, requester, study)
+        submitted, waiting, approved, rejected, due = store.execute(COUNTS, [requester.market]).fetchone()
+    for problem in found.problems:
+        print(problem)
+    print(f"{submitted:,} submitted, {found.new:,} of them new")
+    print(f"{approved:,} approved, {rejected:,} rejected, {waiting:,} to review")
+    if waiting:
+        print(f"MTurk approves the first of them by itself at {due}; next: eyetune mturk review {study.root}")
+    return 0

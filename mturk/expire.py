@@ -1,0 +1,36 @@
+"""`eyetune mturk expire DIR`: offer the study's HITs to nobody any more. Who has accepted one may still finish it."""
+
+import argparse
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mturk.requester.client import add_market_options, open_market
+from mturk.requester.hits import all_hits
+from mturk.requester.lock import paying
+from mturk.requester.submissions import record_state
+from study.errors import InputError
+from study.folder import Study
+from study.votes import connect
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Expire all open HITs, or those named."""
+    parser = argparse.ArgumentParser(prog="eyetune mturk expire", description=__doc__)
+    parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
+    parser.add_argument("--hit", nargs="+", metavar="ID", help="only these (default: all that are open)")
+    add_market_options(parser)
+    options = parser.parse_args(argv)
+
+    study = Study(options.study)
+    with paying(study), closing(open_market(options)) as requester, connect(study.votes_path) as store:
+        hits = {hit["id"]: hit for hit in all_hits(store, requester.market)}
+        unknown = [identity for identity in options.hit or [] if identity not in hits]
+        if unknown:
+            raise InputError(f"--hit {unknown[0]}: not one of this study's HITs ({requester.market})")
+        chosen = options.hit or [identity for identity, hit in hits.items() if hit["status"] == "open"]
+        for identity in chosen:
+            requester.call("UpdateExpirationForHIT", HITId=identity, ExpireAt=datetime(2005, 11, 2, tzinfo=UTC))
+            record_state(store, requester.market, requester.call("GetHIT", HITId=identity)["HIT"])
+    print(f"{len(chosen):,} HITs expired ({requester.market}); see what is still submitted with: eyetune mturk collect")
+    return 0

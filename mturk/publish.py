@@ -1,0 +1,189 @@
+"""`eyetune mturk publish DIR`: create the study's HITs, each exactly once. Without --live nothing costs money.
+
+What is missing until hits.sessions places are published is created. Each HIT is written into the ledger before MTurk is
+asked for it and settled after; a run that was ended anywhere is continued by the same command.
+"""
+
+import argparse
+import json
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tqdm import tqdm
+
+from mturk.cost import describe_sizes, hit_sizes
+from mturk.questions.external import external_question
+from mturk.requester import ledger
+from mturk.requester.client import Refused, Requester, add_market_options, open_market
+from mturk.requester.hits import all_hits, create_parameters, record_hit, unit_cents
+from mturk.requester.lock import paying
+from mturk.requester.money import confirm
+from mturk.requester.took_part import took_part_type
+from study.errors import InputError
+from study.fees import dollars
+from study.folder import Study
+from study.tokens import secret_key
+from study.votes import connect
+
+EXISTS = "AWS.MechanicalTurk.HitAlreadyExists"
+PAGE_WAIT = 15  # seconds for the voting page to answer
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Publish what is missing."""
+    parser = argparse.ArgumentParser(prog="eyetune mturk publish", description=__doc__)
+    parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
+    parser.add_argument(
+        "--unchecked", action="store_true", help="do not ask first whether the voting page answers at hits.url"
+    )
+    add_market_options(parser)
+    options = parser.parse_args(argv)
+
+    study = Study(options.study)
+    with paying(study), closing(open_market(options)) as requester:
+        publish(study, requester, check_page=not options.unchecked)
+    return 0
+
+
+def publish(study: Study, requester: Requester, check_page: bool = True) -> None:
+    """Create the HITs that are missing, those first whose creation was interrupted."""
+    hits, market = study.settings.hits, requester.market
+    with connect(study.votes_path) as store:
+        interrupted = ledger.unsettled(store, market, "create")
+        places = sum(hit["places"] for hit in all_hits(store, market, deleted=True))
+        places += sum(entry["count"] for entry in [*interrupted, *ledger.unsettled(store, market, "extend")])
+        missing = max(0, hits.sessions - places)
+        sizes = hit_sizes(hits.question, missing, hits.reward_cents, hits.workers.masters, hits.batch)
+        cents = sum(size * sum(unit_cents(hits, size)) for size in sizes)
+        committed = ledger.account(store, market).committed
+        if not interrupted and not sizes:
+            print(f"all {hits.sessions:,} sessions are published ({market}); raise hits.sessions for more")
+            return
+        if committed + cents > hits.spending_cap_cents:
+            raise InputError(
+                f"${dollars(committed)} are spent or promised already, and ${dollars(cents)} more would pass the cap of"
+                f" ${dollars(hits.spending_cap_cents)}; raise hits.spending_cap_usd, or lower hits.sessions"
+            )
+        if hits.question == "page":
+            question = external_question(hits.url, hits.frame_height)
+            if check_page:
+                _check_page(hits.url)
+        lines = [f"{len(sizes):,} HITs for {missing:,} sessions ({describe_sizes(sizes)}) at ${hits.reward_usd} each"]
+        if interrupted:
+            waiting = sum(entry["reward_cents"] + entry["fee_cents"] for entry in interrupted)
+            cents += waiting
+            lines = [
+                f"{len(interrupted):,} HITs (${dollars(waiting)}) whose creation was interrupted",
+                *lines[: len(sizes)],
+            ]
+        confirm(market, cents, lines)
+
+        took_part = took_part_type(requester, study)
+        progress = tqdm(total=len(interrupted) + len(sizes), unit="HIT", desc="publishing")
+        with progress:
+            known = _annotated(requester) if interrupted else {}
+            for entry in interrupted:
+                _create(store, requester, entry, known.get(entry["token"]))
+                progress.update()
+            for size in sizes:
+                observer = None
+                if hits.question == "form":
+                    observer, question = _form(study)
+                entry = _write(store, study, market, size, question, observer, took_part)
+                _create(store, requester, entry, None)
+                progress.update()
+        spent = ledger.account(store, market)
+    print(f"{len(interrupted) + len(sizes):,} HITs published ({market}): ${dollars(spent.promised)} promised,"
+          f" ${dollars(spent.paid)} paid")  # fmt: skip
+    if market == "local":
+        print("workers find them on the site of: eyetune mturk serve")
+
+
+def _write(
+    store: sqlite3.Connection,
+    study: Study,
+    market: str,
+    size: int,
+    question: str,
+    observer: str | None,
+    took_part: str | None,
+) -> sqlite3.Row:
+    """The ledger's new entry for one more HIT."""
+    hits = study.settings.hits
+    reward, fee = unit_cents(hits, size)
+    store.execute("BEGIN IMMEDIATE")
+    try:
+        number = len(ledger.entries(store, market, "create"))
+        name = ledger.token(secret_key(study), market, "create", number)
+        request = {
+            "parameters": create_parameters(hits, market, question, size, name, took_part),
+            "question": hits.question,
+            "observer": observer,
+        }
+        entry = ledger.Entry(name, market, "create", str(number), "", size, size * reward, size * fee, request)
+        ledger.write(store, [entry], hits.spending_cap_cents)
+        row: sqlite3.Row = store.execute("SELECT * FROM ledger WHERE token = ?", [name]).fetchone()
+        store.execute("COMMIT")
+    except BaseException:
+        store.execute("ROLLBACK")
+        raise
+    return row
+
+
+def _create(store: sqlite3.Connection, requester: Requester, entry: sqlite3.Row, known: dict[str, Any] | None) -> None:
+    """Create the entry's HIT, or find the one that was created for it, and settle the entry."""
+    try:
+        hit = known or requester.call("CreateHIT", **json.loads(entry["request"])["parameters"])["HIT"]
+    except Refused as refusal:
+        if refusal.code != EXISTS:
+            ledger.settle(store, entry["token"], "refused", {"code": refusal.code, "message": refusal.message})
+            raise
+        hit = _existing(requester, entry["token"], refusal.message)
+    ledger.settle(store, entry["token"], "done", {"HITId": hit["HITId"]}, lambda c: record_hit(c, entry, hit))
+
+
+def _existing(requester: Requester, token: str, message: str) -> dict[str, Any]:
+    """The HIT that exists already for this token, from what MTurk says of it."""
+    for identity in re.findall(r"\b[A-Z0-9]{10,64}\b", message):
+        hit: dict[str, Any] = requester.call("GetHIT", HITId=identity)["HIT"]
+        if hit.get("RequesterAnnotation") == token:
+            return hit
+    found = _annotated(requester).get(token)
+    if not found:
+        raise InputError(f"MTurk says that the HIT of token {token} exists, but does not show it; try again later")
+    return found
+
+
+def _annotated(requester: Requester) -> dict[str, dict[str, Any]]:
+    """Every HIT of the account by its annotation: known for as long as it lives, not for a token's 24 hours only."""
+    return {hit.get("RequesterAnnotation", ""): hit for hit in requester.pages("ListHITs", "HITs")}
+
+
+def _form(study: Study) -> tuple[str, str]:
+    """A new session's observer, and the HTMLQuestion that shows it, its images uploaded."""
+    from mturk.questions.form import html_question, session_html
+    from mturk.questions.sessions import plan_form_session, publish_session
+
+    observer = plan_form_session(study)
+    script = publish_session(study, observer)
+    html = session_html(study, script, observer)
+    return observer, html_question(html, study.settings.hits.frame_height)
+
+
+def _check_page(url: str) -> None:
+    """Raise InputError where no voting page answers at `url`: workers would meet an error, and still be paid for it."""
+    preview = f"{url}{'&' if '?' in url else '?'}{urlencode({'assignmentId': 'ASSIGNMENT_ID_NOT_AVAILABLE'})}"
+    try:
+        with urllib.request.urlopen(preview, timeout=PAGE_WAIT) as response:
+            response.read(1)
+    except (OSError, ValueError, urllib.error.HTTPError) as error:
+        raise InputError(
+            f"hits.url = {url!r} does not answer ({error}); start eyetune serve and what makes it public first, or say"
+            " --unchecked where only this machine cannot reach it"
+        ) from None
