@@ -174,6 +174,18 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
             raise
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """The block's statements, all or none; other writers wait meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
 def _fetch(path: Path, statement: str) -> pd.DataFrame:
     """What a statement selects, also where nothing can be written: on a full disk or a read-only medium."""
 
