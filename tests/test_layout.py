@@ -1,6 +1,7 @@
 """The source keeps to the architecture: who imports whom, and no name shadows another."""
 
 import ast
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -33,6 +34,13 @@ NEVER = {  # of other people's
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
+@functools.cache
+def installed() -> set[str]:
+    """The top-level names of all other people's packages."""
+    packages = importlib.metadata.packages_distributions()
+    return {name for name, distributions in packages.items() if distributions != ["eyetune"]}
+
+
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports, anywhere in it."""
     names = set()
@@ -59,14 +67,9 @@ def test_imports(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_named_like_another(path):
     """A file that is run by path puts its folder's names before everybody else's."""
-    installed = {
-        name
-        for name, distributions in importlib.metadata.packages_distributions().items()
-        if distributions != ["eyetune"]
-    }
     name = path.stem if path.stem != "__init__" else path.parent.name
     assert name not in sys.stdlib_module_names
-    assert name not in installed
+    assert name not in installed()
 
 
 def test_help_starts_without_heavy_imports():
