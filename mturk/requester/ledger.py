@@ -94,6 +94,17 @@ def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: i
         check_cap(connection, market, cap_cents)
 
 
+def reopen(connection: sqlite3.Connection, entry: Entry, cap_cents: int | None) -> None:
+    """Take up again what was refused, with the amount and the request of `entry`; as `write` in all else."""
+    assert connection.in_transaction
+    connection.execute(
+        "UPDATE ledger SET outcome = NULL, settled_at = NULL, answer = NULL, written_at = ?, reward_cents = ?,"
+        " fee_cents = ?, request = ? WHERE token = ? AND outcome = 'refused'",
+        [now(), entry.reward_cents, entry.fee_cents, json.dumps(entry.request, sort_keys=True), entry.token],
+    )
+    check_cap(connection, entry.market, cap_cents)
+
+
 def check_cap(connection: sqlite3.Connection, market: str, cap_cents: int | None) -> None:
     """Raise InputError where more is paid and promised in this market than the cap allows."""
     committed = account(connection, market).committed
