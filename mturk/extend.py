@@ -17,7 +17,7 @@ from study.errors import InputError
 from study.fees import LARGE, SMALL_BATCH
 from study.folder import Study
 from study.tokens import secret_key
-from study.votes import connect
+from study.votes import connect, transaction
 
 LONGEST = 31_536_000  # seconds that a HIT may live
 
@@ -74,15 +74,10 @@ def extend(
         return
     confirm(market, cents, lines)
 
-    store.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(store):
         _open(store, reopened)
         ledger.write(store, entries, cap)
         ledger.check_cap(store, market, cap)
-        store.execute("COMMIT")
-    except BaseException:
-        store.execute("ROLLBACK")
-        raise
     if hours:
         until = datetime.now(UTC) + timedelta(hours=hours)
         for hit in all_hits(store, market):

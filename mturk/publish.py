@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from mturk.cost import describe_sizes, hit_sizes
 from mturk.questions.external import external_question
+from mturk.questions.form import html_question, session_html
+from mturk.questions.sessions import plan_form_session, publish_session
 from mturk.requester import ledger
 from mturk.requester.client import Refused, Requester, add_market_options, open_market
 from mturk.requester.hits import all_hits, create_parameters, record_hit, unit_cents
@@ -29,7 +31,7 @@ from study.errors import InputError
 from study.fees import dollars
 from study.folder import Study
 from study.tokens import secret_key
-from study.votes import connect
+from study.votes import connect, transaction
 
 EXISTS = "AWS.MechanicalTurk.HitAlreadyExists"
 PAGE_WAIT = 15  # seconds for the voting page to answer
@@ -70,7 +72,8 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
                 f"${dollars(committed)} are spent or promised already, and ${dollars(cents)} more would pass the cap of"
                 f" ${dollars(hits.spending_cap_cents)}; raise hits.spending_cap_usd, or lower hits.sessions"
             )
-        if hits.question == "page":
+        question = None
+        if sizes and hits.question == "page":
             question = external_question(hits.url, hits.frame_height)
             if check_page:
                 _check_page(hits.url)
@@ -89,14 +92,11 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
         with progress:
             known = _annotated(requester) if interrupted else {}
             for entry in interrupted:
-                _create(store, requester, entry, known.get(entry["token"]))
+                _create(store, requester, study, entry, known.get(entry["token"]))
                 progress.update()
             for size in sizes:
-                observer = None
-                if hits.question == "form":
-                    observer, question = _form(study)
-                entry = _write(store, study, market, size, question, observer, took_part)
-                _create(store, requester, entry, None)
+                entry = _write(store, study, market, size, question, took_part)
+                _create(store, requester, study, entry, None)
                 progress.update()
         spent = ledger.account(store, market)
     print(f"{len(interrupted) + len(sizes):,} HITs published ({market}): ${dollars(spent.promised)} promised,"
@@ -106,40 +106,37 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
 
 
 def _write(
-    store: sqlite3.Connection,
-    study: Study,
-    market: str,
-    size: int,
-    question: str,
-    observer: str | None,
-    took_part: str | None,
+    store: sqlite3.Connection, study: Study, market: str, size: int, question: str | None, took_part: str | None
 ) -> sqlite3.Row:
-    """The ledger's new entry for one more HIT."""
+    """The ledger's new entry for one more HIT; a form's (without `question`) has a new session's trials."""
     hits = study.settings.hits
     reward, fee = unit_cents(hits, size)
-    store.execute("BEGIN IMMEDIATE")
-    try:
+    observer = plan_form_session(study) if question is None else None
+    with transaction(store):
         number = len(ledger.entries(store, market, "create"))
         name = ledger.token(secret_key(study), market, "create", number)
-        request = {
-            "parameters": create_parameters(hits, market, question, size, name, took_part),
-            "question": hits.question,
-            "observer": observer,
-        }
+        parameters = create_parameters(hits, market, size, name, took_part)
+        if question is not None:
+            parameters["Question"] = question
+        request = {"parameters": parameters, "question": hits.question, "observer": observer}
         entry = ledger.Entry(name, market, "create", str(number), "", size, size * reward, size * fee, request)
         ledger.write(store, [entry], hits.spending_cap_cents)
         row: sqlite3.Row = store.execute("SELECT * FROM ledger WHERE token = ?", [name]).fetchone()
-        store.execute("COMMIT")
-    except BaseException:
-        store.execute("ROLLBACK")
-        raise
     return row
 
 
-def _create(store: sqlite3.Connection, requester: Requester, entry: sqlite3.Row, known: dict[str, Any] | None) -> None:
-    """Create the entry's HIT, or find the one that was created for it, and settle the entry."""
+def _create(
+    store: sqlite3.Connection, requester: Requester, study: Study, entry: sqlite3.Row, known: dict[str, Any] | None
+) -> None:
+    """Create the entry's HIT, or find the one that was created for it (`known`), and settle the entry."""
+    request = json.loads(entry["request"])
+    parameters = request["parameters"]
+    if known is None and request["question"] == "form":  # its images' addresses may hold for days only: made just now
+        script = publish_session(study, request["observer"])
+        html = session_html(study, script, request["observer"])
+        parameters["Question"] = html_question(html, study.settings.hits.frame_height)
     try:
-        hit = known or requester.call("CreateHIT", **json.loads(entry["request"])["parameters"])["HIT"]
+        hit = known or requester.call("CreateHIT", **parameters)["HIT"]
     except Refused as refusal:
         if refusal.code != EXISTS:
             ledger.settle(store, entry["token"], "refused", {"code": refusal.code, "message": refusal.message})
@@ -163,17 +160,6 @@ def _existing(requester: Requester, token: str, message: str) -> dict[str, Any]:
 def _annotated(requester: Requester) -> dict[str, dict[str, Any]]:
     """Every HIT of the account by its annotation: known for as long as it lives, not for a token's 24 hours only."""
     return {hit.get("RequesterAnnotation", ""): hit for hit in requester.pages("ListHITs", "HITs")}
-
-
-def _form(study: Study) -> tuple[str, str]:
-    """A new session's observer, and the HTMLQuestion that shows it, its images uploaded."""
-    from mturk.questions.form import html_question, session_html
-    from mturk.questions.sessions import plan_form_session, publish_session
-
-    observer = plan_form_session(study)
-    script = publish_session(study, observer)
-    html = session_html(study, script, observer)
-    return observer, html_question(html, study.settings.hits.frame_height)
 
 
 def _check_page(url: str) -> None:

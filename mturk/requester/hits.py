@@ -22,8 +22,8 @@ MOST_REQUIREMENTS = 10  # of a HIT
 HOUR, MINUTE = 3600, 60  # seconds
 
 
-def create_parameters(hits: Hits, market: str, question: str, places: int, token: str, took_part: str | None) -> dict:
-    """CreateHIT's parameters for one HIT. `took_part` is the qualification type of those who have taken part before.
+def create_parameters(hits: Hits, market: str, places: int, token: str, took_part: str | None) -> dict[str, Any]:
+    """CreateHIT's parameters for one HIT, but for its Question. `took_part` is the qualification type of those who have taken part before.
 
     The token is both the request's and the HIT's annotation: by the one MTurk knows the call again for 24 hours, by
     the other we know the HIT for as long as it lives.
@@ -37,7 +37,6 @@ def create_parameters(hits: Hits, market: str, question: str, places: int, token
         "LifetimeInSeconds": hits.lifetime_hours * HOUR,
         "AssignmentDurationInSeconds": hits.duration_minutes * MINUTE,
         "AutoApprovalDelayInSeconds": hits.auto_approval_hours * HOUR,
-        "Question": question,
         "RequesterAnnotation": token,
         "UniqueRequestToken": token,
         "QualificationRequirements": requirements(hits, market, took_part),

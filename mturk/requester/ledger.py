@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from study.errors import InputError
 from study.fees import dollars
-from study.votes import now
+from study.votes import now, transaction
 
 Action = Literal["create", "extend", "approve", "reject", "bonus"]
 
@@ -66,7 +66,7 @@ def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: i
     """Add the entries, all or none; those that are there already stay as they are, but refused ones are open again.
 
     With `cap_cents` raises InputError where all that is paid and promised, with these, would be more. Call it inside
-    a transaction (`BEGIN IMMEDIATE`), so that what another process writes at the same time is counted.
+    a `study.votes.transaction`, so that what another process writes at the same time is counted.
     """
     assert connection.in_transaction
     columns = "token, channel, market, action, subject, person, count, reward_cents, fee_cents, request, written_at"
@@ -135,18 +135,13 @@ def settle(
     record: Callable[[sqlite3.Connection], None] | None = None,
 ) -> None:
     """Say how the call of the entry `name` (its token) ended, once; `record` writes what follows from it along."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         changed = connection.execute(
             "UPDATE ledger SET settled_at = ?, outcome = ?, answer = ? WHERE token = ? AND outcome IS NULL",
             [now(), outcome, json.dumps(answer, sort_keys=True, default=str), name],
         ).rowcount
         if changed and record:
             record(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 # A place is promised while it can be filled (its HIT takes workers) or was filled and is not reviewed.

@@ -15,7 +15,7 @@ from mturk.requester.hits import all_hits, iso
 from mturk.requester.ledger import token
 from study.errors import InputError
 from study.tokens import unsign
-from study.votes import now
+from study.votes import now, transaction
 
 OPEN = ("Assignable", "Unassignable")  # HIT states in which a worker may still submit
 
@@ -41,15 +41,10 @@ def refresh(store: sqlite3.Connection, requester: Requester, key: str) -> Collec
             found.problems.append(f"HIT {hit['id']}: {requester.endpoint} does not know it")
             continue
         listing = list(requester.pages("ListAssignmentsForHIT", "Assignments", HITId=hit["id"]))
-        store.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(store):
             for assignment in listing:
                 _record(store, hit, assignment, key, found)
             record_state(store, requester.market, remote)
-            store.execute("COMMIT")
-        except BaseException:
-            store.execute("ROLLBACK")
-            raise
     return found
 
 
