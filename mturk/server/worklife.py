@@ -5,10 +5,10 @@ Every function first carries out what time has brought. Times in what comes back
 
 import sqlite3
 from typing import Any
-from xml.sax.saxutils import escape
 
+from mturk.questions.answers import answers_xml
 from mturk.server import life
-from mturk.server.questions import SCHEMAS, read_question
+from mturk.server.questions import read_question
 from mturk.server.requirements import describe, guarded, unmet
 from mturk.server.state import State, moment, new_customer_id
 from mturk.server.tables import LIVE
@@ -228,28 +228,7 @@ def revoke_worker(state: State, worker_id: str) -> None:
 
 def answer_xml(answers: dict[str, str]) -> str:
     """A QuestionFormAnswers document with each answer as free text, in the order given."""
-    entries = "".join(
-        f"<Answer><QuestionIdentifier>{_text(name)}</QuestionIdentifier><FreeText>{_text(value)}</FreeText></Answer>"
-        for name, value in answers.items()
-    )
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        f'<QuestionFormAnswers xmlns="{SCHEMAS}2005-10-01/QuestionFormAnswers.xsd">{entries}</QuestionFormAnswers>'
-    )
-
-
-def _text(value: str) -> str:
-    """`value` for XML; a character that XML cannot hold becomes U+FFFD."""
-    kept = (
-        character
-        if character in "\t\n\r"
-        or " " <= character <= "\ud7ff"
-        or "\ue000" <= character <= "\ufffd"
-        or character >= "\U00010000"
-        else "\ufffd"
-        for character in value
-    )
-    return escape("".join(kept), {"\r": "&#13;"})  # a bare one would be read as a line feed
+    return answers_xml(list(answers.items()))
 
 
 def _worker(connection: sqlite3.Connection, worker_id: str) -> None:
