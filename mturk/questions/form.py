@@ -50,6 +50,7 @@ def session_html(study: Study, script_url: str, observer: str) -> str:
         thanks=_paragraphs(page.thanks),
         practice=practice,
         trials=len(trials) - practice,
+        smallest=study.settings.recruiting.smallest_window,
         script_url=script_url,
         observer=observer,
         style=_inline(read("style.css"), "</style"),
