@@ -23,10 +23,12 @@ WITH active AS (
     FROM observers JOIN trials ON trials.observer = observers.id LEFT JOIN votes ON votes.trial = trials.id
     WHERE (observers.simulator IS NOT NULL) = :simulated
     GROUP BY observers.id),
-forms AS (SELECT observer FROM hits WHERE status = 'open' AND observer IS NOT NULL)
+forms AS (SELECT observer FROM hits WHERE status = 'open' AND observer IS NOT NULL),
+gone AS (SELECT observer FROM recruits WHERE outcome = 'screened out' AND observer IS NOT NULL)
 SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b')
 FROM active JOIN trials ON trials.observer = active.id LEFT JOIN votes ON votes.trial = trials.id
-WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL ELSE :awaited AND (active.last > :since OR active.id IN forms) END
+WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL
+           ELSE :awaited AND (active.last > :since OR active.id IN forms) AND active.id NOT IN gone END
 GROUP BY trials.triplet
 """
 
