@@ -23,10 +23,11 @@ HOUR, MINUTE = 3600, 60  # seconds
 
 
 def create_parameters(hits: Hits, market: str, places: int, token: str, took_part: str | None) -> dict[str, Any]:
-    """CreateHIT's parameters for one HIT, but for its Question. `took_part` is the qualification type of those who have taken part before.
+    """CreateHIT's parameters for one HIT, but for its Question.
 
-    The token is both the request's and the HIT's annotation: by the one MTurk knows the call again for 24 hours, by
-    the other we know the HIT for as long as it lives.
+    `took_part` is the qualification type of those who have taken part before. The token is both the request's and the
+    HIT's annotation: by the one MTurk knows the call again for 24 hours, by the other we know the HIT as long as it
+    lives.
     """
     return {
         "Title": hits.title,
