@@ -8,6 +8,7 @@ from pathlib import Path
 from mturk.requester.client import add_market_options, open_market
 from mturk.requester.hits import all_hits
 from mturk.requester.lock import paying
+from mturk.requester.money import counted
 from mturk.requester.submissions import record_state
 from study.errors import InputError
 from study.folder import Study
@@ -32,5 +33,5 @@ def main(argv: list[str] | None = None) -> int | None:
         for identity in chosen:
             requester.call("UpdateExpirationForHIT", HITId=identity, ExpireAt=datetime(2005, 11, 2, tzinfo=UTC))
             record_state(store, requester.market, requester.call("GetHIT", HITId=identity)["HIT"])
-    print(f"{len(chosen):,} HITs expired ({requester.market}); see what is still submitted with: eyetune mturk collect")
+    print(f"{counted(len(chosen), 'HIT')} expired ({requester.market}); what is still submitted: eyetune mturk collect")
     return 0

@@ -25,7 +25,7 @@ from mturk.requester import ledger
 from mturk.requester.client import Refused, Requester, add_market_options, open_market
 from mturk.requester.hits import all_hits, create_parameters, record_hit, unit_cents
 from mturk.requester.lock import paying
-from mturk.requester.money import confirm
+from mturk.requester.money import confirm, counted
 from mturk.requester.took_part import took_part_type
 from study.errors import InputError
 from study.fees import dollars
@@ -77,12 +77,13 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
             question = external_question(hits.url, hits.frame_height)
             if check_page:
                 _check_page(hits.url)
-        lines = [f"{len(sizes):,} HITs for {missing:,} sessions ({describe_sizes(sizes)}) at ${hits.reward_usd} each"]
+        said = f"{counted(len(sizes), 'HIT')} for {counted(missing, 'session')} ({describe_sizes(sizes)})"
+        lines = [f"{said} at ${hits.reward_usd} each"]
         if interrupted:
             waiting = sum(entry["reward_cents"] + entry["fee_cents"] for entry in interrupted)
             cents += waiting
             lines = [
-                f"{len(interrupted):,} HITs (${dollars(waiting)}) whose creation was interrupted",
+                f"{counted(len(interrupted), 'HIT')} (${dollars(waiting)}) whose creation was interrupted",
                 *lines[: len(sizes)],
             ]
         confirm(market, cents, lines)
@@ -99,7 +100,7 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
                 _create(store, requester, study, entry, None)
                 progress.update()
         spent = ledger.account(store, market)
-    print(f"{len(interrupted) + len(sizes):,} HITs published ({market}): ${dollars(spent.promised)} promised,"
+    print(f"{counted(len(interrupted) + len(sizes), 'HIT')} published ({market}): ${dollars(spent.promised)} promised,"
           f" ${dollars(spent.paid)} paid")  # fmt: skip
     if market == "local":
         print("workers find them on the site of: eyetune mturk serve")

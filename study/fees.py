@@ -33,13 +33,13 @@ def hit_cents(reward_cents: int, assignments: int, masters: bool = False) -> int
 
 def batches(assignments: int, reward_cents: int, masters: bool = False, batch: int = 0) -> list[int]:
     """The assignments of each HIT: `batch` at most; with 0 in nines where that is cheaper than one HIT of all."""
-    if not batch:
+    if not batch and assignments:
         nines = _split(assignments, SMALL_BATCH)
         cheaper = sum(hit_cents(reward_cents, n, masters) for n in nines) < hit_cents(
             reward_cents, assignments, masters
         )
         return nines if cheaper else [assignments]
-    return _split(assignments, batch)
+    return _split(assignments, batch or 1)
 
 
 def cents(dollars: str) -> int:

@@ -6,6 +6,11 @@ from study.errors import InputError
 from study.fees import dollars
 
 
+def counted(number: int, noun: str) -> str:
+    """For example `1 HIT`, `1,000 HITs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def confirm(market: str, amount_cents: int, lines: list[str]) -> None:
     """Print what is about to happen; in the live market go on only where exactly the amount is typed.
 
