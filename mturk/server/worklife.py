@@ -34,7 +34,7 @@ def available_hits(state: State, worker_id: str) -> list[dict[str, Any]]:
     """
     with state.transaction() as connection:
         life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         rows = connection.execute(
             f"{_HITS} WHERE hits.disposed_at IS NULL AND (hits.places > 0 OR EXISTS (SELECT 1 FROM assignments"
             " WHERE hit = hits.id AND worker = :worker AND status = 'accepted')) AND NOT EXISTS"
@@ -59,7 +59,7 @@ def preview(state: State, worker_id: str, hit_id: str) -> dict[str, Any]:
     """The HIT as in `available_hits`, and its question: kind (external or html), url, html, frame_height."""
     with state.transaction() as connection:
         life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         hit = _hit(connection, hit_id)
         lacking = unmet(connection, hit["requirements"], worker_id)
         if any(guarded(requirement) >= 2 for requirement in lacking):
@@ -73,7 +73,7 @@ def accept(state: State, worker_id: str, hit_id: str) -> str:
     """The id of the assignment that the worker now has. Raises Refusal where the HIT cannot be had."""
     with state.transaction() as connection:
         now = life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         hit = _hit(connection, hit_id)
         mine = connection.execute(
             f"SELECT status FROM assignments WHERE hit = ? AND worker = ? AND status IN {LIVE}",
@@ -97,7 +97,7 @@ def open_assignment(state: State, worker_id: str, assignment_id: str) -> dict[st
     """An accepted assignment: its HIT and question as in `preview`, its assignment_id and deadline."""
     with state.transaction() as connection:
         life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         assignment = _open(connection, worker_id, assignment_id)
         hit = _hit(connection, assignment["hit"])
         return _listed(connection, hit, worker_id, []) | _question(hit) | {"deadline": moment(assignment["deadline"])}
@@ -107,24 +107,21 @@ def return_assignment(state: State, worker_id: str, assignment_id: str) -> None:
     """Give an accepted assignment back."""
     with state.transaction() as connection:
         now = life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         life.give_back(connection, now, _open(connection, worker_id, assignment_id), "returned")
 
 
 def submit(state: State, worker_id: str, assignment_id: str, fields: list[tuple[str, str]]) -> None:
     """Submit a form's fields as the answer; `assignmentId` is no part of it. Refused twice, late, and for others."""
-    answers: dict[str, list[str]] = {}
-    for name, value in fields:
-        if name != "assignmentId":
-            answers.setdefault(name, []).append(value)
+    answers = [(name, value) for name, value in fields if name and name != "assignmentId"]
     if not answers:
         raise Refusal("The form has no answer: a HIT must send at least one field besides assignmentId.")
-    document = answer_xml({name: "|".join(values) for name, values in answers.items()})
+    document = answers_xml(answers)
     if len(document.encode()) > ANSWER_BYTES:
         raise Refusal(f"The answer is longer than {ANSWER_BYTES:,} bytes.")
     with state.transaction() as connection:
         now = life.advance(connection, state.now())
-        _worker(connection, worker_id)
+        check_let_in(connection, worker_id)
         assignment = _open(connection, worker_id, assignment_id)
         hit = _hit(connection, assignment["hit"])
         life.submit(connection, now, assignment, document, hit["auto_approval_s"])
@@ -200,20 +197,43 @@ def messages_of(state: State, worker_id: str) -> list[dict[str, Any]]:
 
 
 def add_worker(state: State, name: str) -> str:
-    """The id of a new worker; `name` is for who runs the server."""
+    """The id of the worker of that name, new where there is none; after a revocation it is another worker.
+
+    Names are for who runs the server.
+    """
     with state.transaction() as connection:
+        known = connection.execute("SELECT id FROM workers WHERE name = ? AND revoked_at IS NULL", (name,)).fetchone()
+        if known is not None:
+            return str(known["id"])
         worker_id = new_customer_id()
         connection.execute("INSERT INTO workers (id, name, added_at) VALUES (?, ?, ?)", (worker_id, name, state.now()))
         return worker_id
 
 
 def workers(state: State) -> list[dict[str, Any]]:
-    """Every worker, oldest first: id, name, added_at, revoked_at (None where let in), and what MTurk knows of them."""
+    """Every worker, oldest first: worker_id, name, added_at, revoked_at (None for who is let in), and what is known.
+
+    That is country, subdivision, adult, masters, approved_before and approval_percent, as `describe_worker` set them.
+    """
     with state.transaction() as connection:
-        rows = connection.execute("SELECT * FROM workers ORDER BY rowid").fetchall()
+        rows = connection.execute("SELECT id AS worker_id, * FROM workers ORDER BY rowid").fetchall()
         return [
             dict(row) | {"added_at": moment(row["added_at"]), "revoked_at": _when(row["revoked_at"])} for row in rows
         ]
+
+
+def describe_worker(state: State, worker_id: str, known: dict[str, Any]) -> None:
+    """Say what MTurk would know of a worker, for the qualifications that it computes itself.
+
+    `known` may hold country ("US"), subdivision ("NY"), adult, masters (true or false), approved_before (HITs, added
+    to those approved here) and approval_percent (instead of the work done here). Raises Refusal for no worker's id.
+    """
+    assert set(known) <= {"country", "subdivision", "adult", "masters", "approved_before", "approval_percent"}
+    with state.transaction() as connection:
+        for name, value in known.items():
+            changed = connection.execute(f"UPDATE workers SET {name} = ? WHERE id = ?", (value, worker_id))
+            if not changed.rowcount:
+                raise Refusal("There is no such worker.")
 
 
 def revoke_worker(state: State, worker_id: str) -> None:
@@ -226,12 +246,8 @@ def revoke_worker(state: State, worker_id: str) -> None:
             raise Refusal("There is no such worker.")
 
 
-def answer_xml(answers: dict[str, str]) -> str:
-    """A QuestionFormAnswers document with each answer as free text, in the order given."""
-    return answers_xml(list(answers.items()))
-
-
-def _worker(connection: sqlite3.Connection, worker_id: str) -> None:
+def check_let_in(connection: sqlite3.Connection, worker_id: str) -> None:
+    """Raise Refusal for who is no worker here, or no more."""
     row = connection.execute("SELECT revoked_at FROM workers WHERE id = ?", (worker_id,)).fetchone()
     if row is None or row["revoked_at"] is not None:
         raise Refusal("You are not a worker here any more." if row else "You are not a worker here.")
