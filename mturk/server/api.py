@@ -6,6 +6,8 @@ check them with: who reaches the port may use it, so it listens on this machine 
 
 import json
 import re
+import sqlite3
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -116,15 +118,11 @@ def create_api(state: State) -> Flask:
             return _answer(body, 400, request_id)
         except _Rejected as error:
             return _answer({"__type": error.kind, "message": error.message}, error.status, request_id)
-        except OSError as error:
-            print(f"eyetune mturk serve: {error}; the request was not carried out", flush=True)
+        except (OSError, sqlite3.OperationalError) as error:
+            print(f"eyetune mturk serve: {error}; the request was not carried out", file=sys.stderr)
             message = "The server cannot store anything at the moment (its disk may be full)."
-            body = {
-                "__type": "ServiceFault",
-                "Message": message,
-                "TurkErrorCode": "AWS.MechanicalTurk.ServiceUnavailable",
-            }
-            return _answer(body, 500, request_id)
+            code = "AWS.MechanicalTurk.ServiceUnavailable"
+            return _answer({"__type": "ServiceFault", "Message": message, "TurkErrorCode": code}, 500, request_id)
 
     return app
 
@@ -146,11 +144,11 @@ def carry_out(
 
 def _read() -> tuple[str, str, dict[str, Any]]:
     """The requester, the operation and its parameters in the HTTP request. Raises _Rejected."""
-    if urlsplit(f"//{request.host}").hostname not in LOOPBACK:  # a web page that made its name point here
+    if not _is_loopback(request.host):  # a web page that made its own name point here
         raise _Rejected("AccessDeniedException", "This server is for its own machine: use 127.0.0.1.", 403)
     service, _, operation = request.headers.get("X-Amz-Target", "").partition(".")
     if service != TARGET or operation not in OPERATIONS:
-        raise _Rejected("UnknownOperationException", f"There is no operation {service}.{operation} here.", 404)
+        raise _Rejected("UnknownOperationException", f"There is no operation {service}.{operation} here.")
     authorization = request.headers.get("Authorization", "")
     if not authorization:
         raise _Rejected("MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -163,11 +161,19 @@ def _read() -> tuple[str, str, dict[str, Any]]:
         raise _Rejected("IncompleteSignatureException", "X-Amz-Date is missing or no time like 20260101T000000Z.")
     try:
         parameters = json.loads(request.get_data() or b"{}")
+        json.dumps(parameters, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
         raise _Rejected("SerializationException", "The body is no JSON object.")
     return form["credential"].split("/")[0], operation, parameters
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return urlsplit(f"//{host}").hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 def _answer(body: dict[str, Any], status: int, request_id: str) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mturk.server.amounts import read_cents
 from mturk.server.caller import Caller
-from mturk.server.refusals import RequestError, does_not_exist
+from mturk.server.refusals import RequestError, does_not_exist, invalid_state
 from mturk.server.requirements import LOCALE, SYSTEM_TYPES
 from mturk.server.state import new_id
 
@@ -28,8 +28,7 @@ def find_or_add(caller: Caller, request: dict[str, Any]) -> str:
         if not request[name].strip():
             raise RequestError("AWS.MissingParameters", f"{name} is empty.")
     requirements = request.get("QualificationRequirements", [])
-    for requirement in requirements:
-        _check(caller.connection, requirement)
+    check_requirements(caller.connection, requirements)
     properties = {
         "title": request["Title"],
         "description": request["Description"],
@@ -64,8 +63,13 @@ def find(caller: Caller, type_id: str) -> sqlite3.Row:
     return row
 
 
-def _check(connection: sqlite3.Connection, requirement: dict[str, Any]) -> None:
+def check_requirements(connection: sqlite3.Connection, requirements: list[dict[str, Any]]) -> None:
     """Raise RequestError where a requirement does not fit its comparator or its qualification type."""
+    for requirement in requirements:
+        _check(connection, requirement)
+
+
+def _check(connection: sqlite3.Connection, requirement: dict[str, Any]) -> None:
     type_id, comparator = requirement["QualificationTypeId"], requirement["Comparator"]
     if "RequiredToPreview" in requirement and "ActionsGuarded" in requirement:
         raise RequestError(
@@ -78,6 +82,8 @@ def _check(connection: sqlite3.Connection, requirement: dict[str, Any]) -> None:
         ).fetchone()
         if row is None:
             raise does_not_exist("QualificationType", type_id)
+        if row["status"] != "Active":
+            raise invalid_state("QualificationType", row["status"], "Active")
     integers, locales = requirement.get("IntegerValues", []), requirement.get("LocaleValues", [])
     if comparator in _WITHOUT_VALUES:
         fits = not integers and not locales

@@ -28,7 +28,10 @@ def create_hit(caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
 def create_hit_with_hit_type(caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
     """CreateHITWithHITType."""
     _refuse_existing(caller, request)
-    return _create(caller, request, hit_types.find(caller, request["HITTypeId"])["id"])
+    hit_type = hit_types.find(caller, request["HITTypeId"])
+    # A qualification type that was deleted since takes the HIT types that use it along.
+    hit_types.check_requirements(caller.connection, json.loads(hit_type["requirements"]))
+    return _create(caller, request, hit_type["id"])
 
 
 def create_additional_assignments(caller: Caller, request: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ SELECT deadline AS at, 1 AS step, serial FROM assignments WHERE status = 'accept
 UNION ALL
 SELECT auto_approval_at, 2, serial FROM assignments WHERE status = 'submitted' AND auto_approval_at <= :now
 UNION ALL
-SELECT expires_at, 3, serial FROM hits WHERE NOT expired AND expires_at <= :now
+SELECT expires_at, 3, serial FROM hits
+WHERE NOT expired AND disposed_at IS NULL AND expires_at <= :now
 UNION ALL
 SELECT reviewable_at + {DISPOSED_AFTER}, 4, serial FROM hits
 WHERE disposed_at IS NULL AND reviewable_at <= :now - {DISPOSED_AFTER}

@@ -26,6 +26,19 @@ def page(
     return rows, {"NumResults": len(rows)} | token
 
 
+def cut(
+    operation: str, request: dict[str, Any], items: list[tuple[int, dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A page as `page` gives it, of items that are in hand: (serial, item), by falling serial."""
+    most = request.get("MaxResults", PAGE)
+    if "NextToken" in request:
+        after = _read(operation, request["NextToken"])
+        items = [(serial, item) for serial, item in items if serial < after]
+    token = {"NextToken": _write(operation, items[most - 1][0])} if len(items) > most else {}
+    found = [item for _, item in items[:most]]
+    return found, {"NumResults": len(found)} | token
+
+
 def _write(operation: str, serial: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([operation, serial]).encode()).decode()
 
@@ -35,6 +48,6 @@ def _read(operation: str, token: str) -> int:
         of, serial = json.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
         of, serial = None, None
-    if of != operation or type(serial) is not int or not 0 <= serial < 1 << 62:
+    if of != operation or type(serial) is not int or abs(serial) >= 1 << 62:
         raise RequestError("AWS.InvalidParameterValue", f"NextToken {token!r} is none that {operation} gave.")
     return serial

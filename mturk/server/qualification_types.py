@@ -5,14 +5,16 @@ from typing import Any
 
 from mturk.server.caller import Caller, seconds
 from mturk.server.grading import check_key, read_test
-from mturk.server.lists import page
-from mturk.server.refusals import RequestError, does_not_exist
+from mturk.server.lists import cut
+from mturk.server.refusals import RequestError, does_not_exist, out_of_range
 from mturk.server.requirements import SYSTEM_TYPES
 from mturk.server.state import new_id
+from mturk.service_model import YEAR
 
 NAME_LENGTH = 200
 TEXT_LENGTH = 2000  # of a description
 KEYWORDS_LENGTH = 1000
+MOST_SECONDS = 100 * YEAR  # AWS's documentation gives no bound; this one keeps dates within reach
 
 
 def create_qualification_type(caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
@@ -120,20 +122,16 @@ def list_qualification_types(caller: Caller, request: dict[str, Any]) -> dict[st
     if words:
         condition += " AND instr(lower(name || ' ' || coalesce(keywords, '') || ' ' || description), lower(?))"
         values.append(words)
-    rows, answer = page(
-        caller.connection,
-        "ListQualificationTypes",
-        request,
-        f"SELECT * FROM qualification_types WHERE {condition}",
-        values,
-        "serial",
+    rows = caller.connection.execute(
+        f"SELECT * FROM qualification_types WHERE {condition} ORDER BY serial DESC", values
     )
-    shown = [_shown(row, row["requester"] == caller.requester) for row in rows]
-    if not own and not request["MustBeRequestable"] and "NextToken" not in answer:
+    found = [(row["serial"], _shown(row, row["requester"] == caller.requester)) for row in rows]
+    if not own and not request["MustBeRequestable"]:
         system = [_system_type(type_id) for type_id in SYSTEM_TYPES]
-        room = request.get("MaxResults", 10) - len(shown)
-        shown += [kind for kind in system if words.lower() in kind["Name"].lower()][: max(0, room)]
-    return answer | {"NumResults": len(shown), "QualificationTypes": shown}
+        fitting = [kind for kind in system if words.lower() in f"{kind['Name']} {kind['Description']}".lower()]
+        found += [(-number, kind) for number, kind in enumerate(fitting, 1)]
+    types, answer = cut("ListQualificationTypes", request, found)
+    return answer | {"QualificationTypes": types}
 
 
 def find_own(caller: Caller, type_id: str) -> sqlite3.Row:
@@ -157,8 +155,9 @@ def _lengths(request: dict[str, Any]) -> None:
 
 def _check_test(request: dict[str, Any]) -> None:
     """Raise RequestError where test, key, duration and AutoGranted do not fit each other."""
-    if request.get("RetryDelayInSeconds", 0) < 0:
-        raise RequestError("AWS.ParameterOutOfRange", "RetryDelayInSeconds must not be negative.")
+    for name in ("RetryDelayInSeconds", "TestDurationInSeconds"):
+        if name in request and not 0 <= request[name] <= MOST_SECONDS:
+            raise out_of_range(name, request[name], 0, MOST_SECONDS)
     if "Test" not in request:
         if "AnswerKey" in request or "TestDurationInSeconds" in request:
             raise _combination("AnswerKey and TestDurationInSeconds need a Test")

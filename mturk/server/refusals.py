@@ -14,7 +14,7 @@ class RequestError(Exception):
         self.message = f"{message} ({self.code})"
 
 
-def out_of_range(name: str, value: object, least: int, most: int) -> RequestError:
+def out_of_range(name: str, value: object, least: object, most: object) -> RequestError:
     """For a number, or a text's length, beyond its bounds."""
     return RequestError(
         "AWS.ParameterOutOfRange",

@@ -48,7 +48,7 @@ _SPOKEN = {
 def needs_masters(requirements: list[dict[str, Any]]) -> bool:
     """Whether only Masters may take the HIT, which costs more."""
     return any(
-        requirement["QualificationTypeId"] in (MASTERS, MASTERS_SANDBOX) and requirement["Comparator"] == "Exists"
+        requirement["QualificationTypeId"] in (MASTERS, MASTERS_SANDBOX) and requirement["Comparator"] != "DoesNotExist"
         for requirement in requirements
     )
 

@@ -75,7 +75,7 @@ CREATE TABLE hits (
 ) STRICT;
 CREATE INDEX hits_by_requester ON hits (requester, serial);
 CREATE INDEX hits_by_type ON hits (type);
-CREATE INDEX hits_to_expire ON hits (expires_at) WHERE NOT expired;
+CREATE INDEX hits_to_expire ON hits (expires_at) WHERE NOT expired AND disposed_at IS NULL;
 CREATE INDEX hits_to_dispose ON hits (reviewable_at) WHERE disposed_at IS NULL AND reviewable_at IS NOT NULL;
 CREATE TABLE assignments (
     serial INTEGER PRIMARY KEY,
