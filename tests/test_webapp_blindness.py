@@ -140,7 +140,7 @@ def test_every_response_keeps_the_address_to_itself(study):
         with client.get(path) as response:
             headers = response.headers
         assert headers["Referrer-Policy"] == "no-referrer"
-        assert headers["Content-Security-Policy"] == "default-src 'self'"
+        assert headers["Content-Security-Policy"] == "default-src 'self'; form-action 'self'"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "X-Frame-Options" not in headers
     page = client.get(address).text

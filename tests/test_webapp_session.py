@@ -68,14 +68,12 @@ def query(study: Study, statement: str) -> list:
 
 def test_a_whole_session_is_stored_without_a_cookie(client, study):
     """Consent, join, instructions, practice, trials, thanks; every answer is a judgment that says what was chosen."""
-    assert "I agree" in client.get("/?assignmentId=A1&workerId=W%261").text
-    address = join(client, "?assignmentId=A1&workerId=W%261")
+    assert "I agree" in client.get("/?source=poster&room=W%261").text
+    address = join(client, "?source=poster&room=W%261")
     page = client.get(address)
     assert page.status_code == 200 and "Set-Cookie" not in page.headers
     assert answer_all(client, address) == 8  # 1 for practice, 5 tests, 1 sentinel, 1 repeat
-    assert query(study, "SELECT recruiter, simulator FROM observers") == [
-        ('{"assignmentId": "A1", "workerId": "W&1"}', None)
-    ]
+    assert query(study, "SELECT recruiter, simulator FROM observers") == [('{"room": "W&1", "source": "poster"}', None)]
     votes = study.all_judgments()
     assert list(votes["position"]) == list(range(8))
     assert not votes["simulated"].any() and votes["chosen"].isin(study.stimuli["id"]).all()

@@ -13,9 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 from study.blind_images import pad_png, uncompressed_png
 from study.page_votes import Vote, store
+from study.recruits import is_recruited
 from study.votes import connect, now
 from webapp.material import material
 from webapp.pages import session_trials
+from webapp.sessions import is_right, is_screened_out, settle
 
 AHEAD = 2  # trials that the page is told of: the one on display, and the one whose images it loads meanwhile
 
@@ -24,12 +26,17 @@ api = Blueprint("api", __name__)
 
 @api.get("/o/<token>/next")
 def next_trials(token: str) -> Response:
-    """The next unanswered trials, at most two, and whether the session has begun."""
-    with connect(material().study.votes_path) as connection:
+    """The next unanswered trials, at most two, whether the session has begun, and whether a page at `end` ends it."""
+    known = material()
+    with connect(known.study.votes_path) as connection:
         trials = session_trials(connection, token)
-    open_trials = [trial for trial in trials if trial["answer"] is None]
+        out = is_screened_out(connection, known, trials)
+        recruited = is_recruited(connection, trials[0]["observer"])
+    open_trials = [] if out else [trial for trial in trials if trial["answer"] is None]
     return jsonify(
-        started=len(open_trials) < len(trials), trials=[_describe(trial, trials) for trial in open_trials[:AHEAD]]
+        started=any(trial["answer"] for trial in trials),
+        trials=[_describe(trial, trials) for trial in open_trials[:AHEAD]],
+        end=out or (recruited and not open_trials),
     )
 
 
@@ -41,12 +48,19 @@ def vote(token: str) -> Response:
     except ValidationError as error:
         problem = error.errors()[0]
         abort(400, f"{'.'.join(map(str, problem['loc'])) or 'the request'}: {problem['msg']}")
-    with connect(material().study.votes_path) as connection:
-        mine = {trial["id"]: trial for trial in session_trials(connection, token)}
+    known = material()
+    with connect(known.study.votes_path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        trials = session_trials(connection, token)
+        mine = {trial["id"]: trial for trial in trials}
         if sent.trial not in mine:
             abort(404, "This observer has no such trial.")
-        store(connection, sent, now())
+        if mine[sent.trial]["answer"] is None and is_screened_out(connection, known, trials):
+            abort(403, "This session has ended.")
+        if store(connection, sent, now()):
+            settle(connection, known, mine[sent.trial]["observer"])
         side = connection.execute("SELECT side FROM votes WHERE trial = ?", [sent.trial]).fetchone()["side"]
+        connection.execute("COMMIT")
     return jsonify(stored=True, **_feedback(mine[sent.trial], side))
 
 
@@ -96,11 +110,10 @@ def _describe(trial: sqlite3.Row, trials: list[sqlite3.Row]) -> dict[str, Any]:
 
 
 def _feedback(trial: sqlite3.Row, side: str) -> dict[str, bool]:
-    expected = material().triplets[trial["triplet"]].expected
-    if trial["kind"] != "training" or expected is None:
+    triplet = material().triplets[trial["triplet"]]
+    if trial["kind"] != "training" or triplet.expected is None:
         return {}
-    left, right = _sides(trial)
-    return {"correct": (left if side == "left" else right) == expected}
+    return {"correct": is_right(triplet, trial["left_is"], side)}
 
 
 def _sides(trial: sqlite3.Row) -> tuple[str, str]:

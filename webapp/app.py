@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from study.folder import Study
 from study.votes import connect
 from webapp.api import api
+from webapp.endings import POLICY, endings
 from webapp.material import attach, read_material
 from webapp.pages import pages
 
@@ -16,7 +17,7 @@ REQUEST_BYTES = 64 * 1024  # a vote has a few hundred
 
 # No frame-ancestors: recruiters show the page in a frame of theirs.
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'",
+    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",  # the address of a session is the key to it
     "X-Content-Type-Options": "nosniff",
 }
@@ -31,6 +32,7 @@ def create_app(study: Study) -> Flask:
     with connect(study.votes_path):
         pass  # a store that cannot be opened is an error now, not at the first vote
     app.register_blueprint(pages)
+    app.register_blueprint(endings)
     app.register_blueprint(api)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(sqlite3.OperationalError, _not_stored)
@@ -41,7 +43,8 @@ def create_app(study: Study) -> Flask:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.update(HEADERS)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)  # a page that hands in to a recruiter has a policy of its own
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -29,10 +29,18 @@ class Material:
 
 
 def read_material(study: Study) -> Material:
-    """The study's material. Raises InputError for altered images and for a study without test triplets."""
+    """The study's material. Raises InputError for altered images and where no session could be had or passed."""
     triplets = {str(row["id"]): Triplet(**row) for row in study.triplets.to_dict("records")}
     if not any(triplet.kind == "test" for triplet in triplets.values()):
         raise InputError(f"{study.triplets_path}: no test triplets; make some with: eyetune distort {study.root}")
+    needed = study.settings.recruiting.practice_right
+    practice = sum(triplet.kind == "training" for triplet in triplets.values())
+    practice = min(practice, study.settings.session.practice)
+    if needed > practice:
+        raise InputError(
+            f"{study.settings_path}: recruiting.practice_right = {needed}: a session has {practice} practice"
+            " comparisons, so everybody would be screened out; lower it, or raise session.practice"
+        )
     study.check_images()
     stimuli = study.stimuli
     return Material(

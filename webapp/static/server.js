@@ -5,6 +5,9 @@ const PAUSES = [1000, 2000, 4000, 8000, 15_000]; // ms between tries; the last o
 
 const base = location.pathname.replace(/\/$/, "");
 
+/** The page after the last trial, for whom a recruiter sent; it knows them by the parameters of this address. */
+export const endAddress = `${base}/end${location.search}`;
+
 /** The server will not take this request, however often it is sent. */
 export class Refused extends Error {}
 

@@ -1,7 +1,7 @@
-// A session: instructions, practice with feedback, trials, thanks. A reload goes on at the next unanswered trial.
+// A session: instructions, practice with feedback, trials, thanks or the page that hands in to a recruiter. A reload goes on at the next unanswered trial.
 
 import { loadImages } from "./images.js";
-import { nextTrials, Refused, sendVote } from "./server.js";
+import { endAddress, nextTrials, Refused, sendVote } from "./server.js";
 import { Stage } from "./stage.js";
 
 const SETTLE = 250; // ms after the images appear in which nothing is chosen: the end of a double press is not an answer
@@ -17,11 +17,16 @@ run();
 
 async function run() {
   try {
-    let { started, trials } = await nextTrials(trouble);
+    let { started, trials, end } = await nextTrials(trouble);
+    if (trials.length) await largeEnough();
     if (trials.length && !started) await instructions(trials[0]);
-    for (; trials.length; { trials } = await nextTrials(trouble)) {
+    for (; trials.length; { trials, end } = await nextTrials(trouble)) {
       const [trial, following] = trials;
       await answer(trial, following);
+    }
+    if (end) {
+      location.replace(endAddress);
+      return;
     }
     show("thanks");
     at("thanks").querySelector("h1").focus();
@@ -29,6 +34,24 @@ async function run() {
     if (!(error instanceof Refused)) throw error;
     trouble(`${error.message} Please load the page again.`, () => location.reload());
   }
+}
+
+/** Resolves when the window has the size that the study asks for. */
+function largeEnough() {
+  const { width, height } = at("small").dataset;
+  return new Promise((resolve) => {
+    function look() {
+      if (innerWidth >= Number(width) && innerHeight >= Number(height)) {
+        removeEventListener("resize", look);
+        resolve();
+        return;
+      }
+      at("window-now").textContent = `${innerWidth} × ${innerHeight}`;
+      show("small");
+    }
+    addEventListener("resize", look);
+    look();
+  });
 }
 
 function instructions(trial) {
@@ -154,7 +177,7 @@ function refresh() {
 }
 
 function show(part) {
-  for (const id of ["instructions", "trial", "thanks"]) at(id).hidden = id !== part;
+  for (const id of ["small", "instructions", "trial", "thanks"]) at(id).hidden = id !== part;
 }
 
 for (const side of ["left", "right"]) {
