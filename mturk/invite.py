@@ -1,6 +1,7 @@
 """`eyetune mturk invite PANEL --worker NAME`: personal links to the worker site of a local MTurk.
 
 A link signs in without a password, so hand each one to its worker only. Asked again for the same name it is the same.
+A name that was revoked and is invited again is a new worker, with a new link.
 """
 
 import argparse
