@@ -12,6 +12,7 @@ import sqlite3
 from pathlib import Path
 
 from mturk.requester.client import add_market_options, market_of
+from mturk.requester.money import counted
 from mturk.reviewing import sheet
 from mturk.reviewing.evidence import assignment_work, decided, marks, observer_quality
 from mturk.reviewing.plan import COLUMNS, Pay, Proposal, plan_path, plan_row, propose, summary
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(f"all {len(work):,} assignments are reviewed ({market}); nothing written. --all lists them again")
         return 0
     sheet.write(out, COLUMNS, rows)
-    print(f"{out} written: {len(rows):,} assignments ({market})")
+    print(f"{out} written: {counted(len(rows), 'assignment')} ({market})")
     print("\n".join(summary(costs)))
     ends = [row["auto_approval_at"] for _, row in work if row["status"] == "Submitted" and row["auto_approval_at"]]
     if ends:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mturk.requester import ledger
 from mturk.requester.client import Refused, Requester
-from mturk.requester.money import confirm
+from mturk.requester.money import confirm, counted
 from mturk.requester.submissions import record_approved
 from mturk.reviewing.evidence import assignments_of, mark_use
 from mturk.reviewing.plan import Row, read_plan
@@ -118,12 +118,16 @@ def _check_overrides(store: sqlite3.Connection, study: Study, market: str, calls
 def _lines(approvals: list[Call], rejections: list[Call]) -> list[str]:
     reward = sum(call.stored["reward_cents"] for call in approvals)
     fee = sum(call.stored["fee_cents"] for call in approvals)
-    lines = [f"{len(approvals):,} assignments to approve: ${dollars(reward)} and ${dollars(fee)} of fees"]
+    lines = []
+    if approvals:
+        lines.append(
+            f"{counted(len(approvals), 'assignment')} to approve: ${dollars(reward)} and ${dollars(fee)} of fees"
+        )
     overridden = sum(call.override for call in approvals)
     if overridden:
         lines.append(f"{overridden:,} of them were rejected before")
     if rejections:
-        lines.append(f"{len(rejections):,} assignments to reject, unpaid")
+        lines.append(f"{counted(len(rejections), 'assignment')} to reject, unpaid")
     return lines
 
 

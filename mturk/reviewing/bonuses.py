@@ -65,14 +65,14 @@ def pay_bonuses(study: Study, requester: Requester, plan: Path, label: str, reas
         _check_cap(store, study, market, due)
         total = sum(bonus.entry.reward_cents for bonus in due)
         fees = sum(bonus.entry.fee_cents for bonus in due)
-        lines = [f"{len(due):,} bonuses (label {label!r}): ${dollars(total)} and ${dollars(fees)} of fees"]
+        lines = [f"{_bonuses(len(due))} (label {label!r}): ${dollars(total)} and ${dollars(fees)} of fees"]
         if len(due) < len(bonuses):
             lines.append(f"{len(bonuses) - len(due):,} of the plan are paid already")
         confirm(market, total + fees, lines)
         cap = study.settings.hits.spending_cap_cents
         refusals = each(due, "paying", lambda bonus: _pay(store, requester, bonus, cap))
         paid = ledger.account(store, market).paid
-    print(f"{len(due) - len(refusals):,} bonuses paid; paid so far ({market}, with fees and rewards): ${dollars(paid)}")
+    print(f"{_bonuses(len(due) - len(refusals))} paid; paid so far ({market}, with fees and rewards): ${dollars(paid)}")
     report(refusals, lambda bonus: f"{plan}, line {bonus.row.line}")
 
 
@@ -112,6 +112,10 @@ def _bonus(store: sqlite3.Connection, key: str, market: str, plan: Path, row: Ro
         request=parameters,
     )
     return Bonus(row, entry, before)
+
+
+def _bonuses(number: int) -> str:
+    return "1 bonus" if number == 1 else f"{number:,} bonuses"
 
 
 def _check_cap(store: sqlite3.Connection, study: Study, market: str, due: list[Bonus]) -> None:

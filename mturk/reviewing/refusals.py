@@ -6,6 +6,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from mturk.requester.client import Refused
+from mturk.requester.money import counted
 from study.errors import InputError
 
 NO_MONEY = "AWS.MechanicalTurk.InsufficientFunds"  # then the others would be refused as well
@@ -31,4 +32,4 @@ def report(refusals: list[tuple[Payment, Refused]], where: Callable[[Payment], s
     for payment, refusal in refusals:
         print(f"{where(payment)}: {refusal}")
     if refusals:
-        raise InputError(f"{len(refusals):,} payments were refused, see above; all others are made")
+        raise InputError(f"refused: {counted(len(refusals), 'payment')}, see above; all others are made")
