@@ -58,11 +58,11 @@ class Standing(NamedTuple):
     """Why there is none for them."""
 
 
-# A person's tasks, oldest first; `open` while the session of the task can go on.
+# A person's tasks, oldest first; `open` while the session of the task can go on. (A form's may lack votes for good.)
 TASKS = """
 SELECT task, observer,
        NOT EXISTS (SELECT 1 FROM recruits AS other WHERE other.observer = recruits.observer
-                   AND other.outcome = 'screened out')
+                   AND other.outcome IN ('screened out', 'finished'))
        AND EXISTS (SELECT 1 FROM trials LEFT JOIN votes ON votes.trial = trials.id
                    WHERE trials.observer = recruits.observer AND votes.trial IS NULL) AS open
 FROM recruits WHERE channel = :channel AND market = :market AND person = :person AND observer IS NOT NULL

@@ -30,7 +30,12 @@ def consent() -> str | Response | tuple[str, int]:
     """The consent form; whoever has a session already is sent on to it."""
     known = material()
     query = _query()
-    arrival = arrival_here()
+    try:
+        arrival = read_arrival(query, known.key)
+    except InputError as error:
+        if set(query) != {"code"}:
+            abort(400, str(error))
+        return render_template("code.html", problem=str(error)), 400  # typed wrongly: the form again
     if arrival is None and not known.study.settings.recruiting.open_link:
         return render_template("code.html"), 403
     full = is_complete(known)

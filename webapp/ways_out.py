@@ -8,6 +8,8 @@ from study.tokens import sign
 
 PROLIFIC = "https://app.prolific.com/submissions/complete?cc="
 
+PRESS = "If nothing happens, press the button."
+
 RETURN = {
     "mturk": "Please return this HIT, so that somebody else can take it. That does not change your approval rate.",
     "prolific": "Please return your submission on Prolific, so that somebody else can take your place.",
@@ -17,7 +19,7 @@ RETURN = {
 SAID = {
     "again": (
         "You took part already",
-        "Everybody can take part only so often, and your answers are stored. Thank you for coming again.",
+        "You took part as often as one person can, and your answers are stored. Thank you for coming again.",
     ),
     "screened out": (
         "The study ends here",
@@ -49,20 +51,21 @@ def finished(recruiting: Recruiting, arrival: Arrival, key: str, observer: str, 
         # MTurk wants one field besides the assignment's id; this one proves that the session was finished.
         fields = {"assignmentId": arrival.task, "eyetune": sign(key, "done", observer)}
         return page | {
-            "text": ["Thank you. Your answers are stored. The HIT is being submitted …"],
+            "text": ["Thank you. Your answers are stored. The HIT is being submitted …", PRESS],
             "form": {"address": submit_address(arrival), "fields": fields, "label": "Submit the HIT"},
         }
     if arrival.channel == "prolific" and recruiting.prolific_completed:
         link = {"address": PROLIFIC + recruiting.prolific_completed, "label": "Go back to Prolific", "by_itself": True}
         return page | {
-            "text": ["Thank you. Your answers are stored. You are being sent back to Prolific …"],
+            "text": ["Thank you. Your answers are stored. You are being sent back to Prolific …", PRESS],
             "link": link,
         }
     if arrival.channel == "prolific":
         return page | {"text": [*thanks, "Please go back to Prolific and say there that you finished, without a code."]}
     return page | {
-        "text": [*thanks, "This code proves that you finished. Please give it to whoever sent you the link:"],
+        "text": ["This code proves that you finished. Please keep it, and give it to whoever sent you the link:"],
         "code": completion_code(key, observer),
+        "more": thanks,
     }
 
 
