@@ -51,8 +51,14 @@ def running(server: Any) -> Iterator[None]:
     finally:
         server.task_dispatcher.shutdown()  # first, for whoever still answers uses what close() takes away
         with suppress(OSError):  # woken by an answer, the server may have closed before the waking byte is written
-            server.trigger.pull_trigger(server.close)  # in the server's own thread; it ends with the last connection
+            server.trigger.pull_trigger(lambda: _end(server))  # in the server's own thread
         thread.join(5)
+
+
+def _end(server: Any) -> None:
+    server.close()
+    for channel in list(server.active_channels.values()):  # browsers keep theirs open for minutes
+        channel.handle_close()
 
 
 @contextmanager
