@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from mturk_panel import FORM, Site, accept, external, frame_of, generous, html, post, publish, submit_address
 
+from mturk.server import worklife
 from mturk.server.invitations import invitation
 from mturk.server.rates import KEYS, Rate
 from mturk.server.worker_site import Limits, create_site
@@ -366,24 +367,25 @@ def test_a_host_header_that_is_no_host_is_refused(site, host):
 
 
 def test_behind_a_proxy_addresses_and_cookie_are_the_public_ones(tmp_path):
-    """Below a prefix too: the cookie is for the prefix and https, and submissions find their way."""
-    site = Site(tmp_path / "panel", public_url="https://lab.example/panel/")
+    """And the proxy's word is taken for who asks, so that all do not share one limit."""
+    site = Site(tmp_path / "panel", Limits(**generous() | {"address": (3, 0.001)}), public_url="https://lab.example/")
     hit = publish(site.state, external(PAGE))
     worker, _ = site.worker()
     client = site.app.test_client()
-    answer = client.get(f"/{invitation(site.key, worker)}")
-    assert "Secure" in answer.headers["Set-Cookie"] and "Path=/panel/;" in answer.headers["Set-Cookie"]
-    question = sign(site.key, "question", {"worker": worker, "hit": hit, "assignment": None})
-    assert client.get(f"/q/{question}").status_code == 200
-    with site.app.test_request_context():
-        from mturk.server.frames import submit_to
-
-        assert submit_to(worker, "3X").startswith("https://lab.example/panel/w/")
+    seen = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
+    answer = client.get(f"/{invitation(site.key, worker)}", base_url="https://localhost", headers=seen)
+    assert "Secure" in answer.headers["Set-Cookie"] and answer.headers["Location"] == "../"
+    assignment = worklife.accept(site.state, worker, hit)
+    page = client.get(f"/work/{assignment}", base_url="https://localhost", headers=seen)
+    to = parse_qs(urlsplit(frame_of(page)).query)["turkSubmitTo"][0]
+    assert to.startswith("https://lab.example/w/")
+    codes = [client.get("/", headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in (7, 7, 8, 8)]
+    assert codes == [200, 429, 200, 200]
     site.state.close()
 
 
 @pytest.mark.parametrize("url", ["lab.example", "ftp://lab.example", "https://", "https://u@lab.example", "https://l/?q",
-                                 "https://l/#f", "https://lab.example/a b", "https://lab.example/'"])  # fmt: skip
+                                 "https://l/#f", "https://lab.example/panel", "https://lab.example/'"])  # fmt: skip
 def test_a_public_url_that_is_none_is_said(site, url):
     with pytest.raises(InputError, match="--public-url"):
         create_site(site.state, site.key, url)

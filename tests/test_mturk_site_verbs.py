@@ -187,9 +187,9 @@ def test_an_invitation_is_the_same_until_it_is_revoked(tmp_path, capsys):
         invite([panel, *options])
         return capsys.readouterr().out.splitlines()
 
-    both = said("--worker", "Ada", "Bob B", "--url", "https://lab.example/panel/")
-    assert len(both) == 2 and both[0].startswith("Ada: https://lab.example/panel/enter/")
-    assert said("--worker", "Bob B", "Ada", "--url", "https://lab.example/panel") == both[::-1]
+    both = said("--worker", "Ada", "Bob B", "--url", "https://lab.example/")
+    assert len(both) == 2 and both[0].startswith("Ada: https://lab.example/enter/")
+    assert said("--worker", "Bob B", "Ada", "--url", "https://lab.example") == both[::-1]
     assert said("--revoke", "Ada") == ["Ada: the link works no more"]
     listed = said("--list")
     assert listed[0].endswith("Ada: revoked") and both[1].split("/")[-1] in listed[1]

@@ -6,12 +6,10 @@ browser --personal link--> cookie --> pages (worker_pages.py): HITs, work, earni
                                       question (frames.py) --POST--> /w/<signed worker and assignment>
 """
 
-import re
 import sqlite3
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -68,7 +66,6 @@ def create_site(state: State, key: str, public_url: str | None = None, limits: L
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=bool(base and base.startswith("https:")),
-        SESSION_COOKIE_PATH=f"{urlsplit(base).path}/" if base else "/",
         PERMANENT_SESSION_LIFETIME=SIGNED_IN_FOR,
     )
     app.extensions["panel"] = Panel(
@@ -90,13 +87,14 @@ def create_site(state: State, key: str, public_url: str | None = None, limits: L
 
 
 def check_public_url(url: str, option: str = "--public-url") -> str:
-    """The address without a slash at its end. Raises InputError where it is none that browsers can open."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not HOST.fullmatch(parts.netloc) or parts.query or parts.fragment:
+    """The address without a slash at its end. Raises InputError where browsers cannot open it, or it has a path."""
+    base = url.rstrip("/")
+    scheme, _, host = base.partition("://")
+    if scheme not in ("http", "https") or "/" not in host and not HOST.fullmatch(host):
         raise InputError(f"{option} {url}: must be an address like https://panel.example")
-    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", parts.path):
-        raise InputError(f"{option} {url}: its path has characters that are not letters, digits or one of ._~-/")
-    return url.rstrip("/")
+    if not HOST.fullmatch(host):  # pages send answers to addresses that begin with /w/ only
+        raise InputError(f"{option} {url}: the site needs a host name of its own, without a path")
+    return base
 
 
 def _check_address() -> None:
