@@ -125,6 +125,8 @@ def _whose(
         return None, "no proof of a finished session was submitted"
     if proof != row["observer"]:
         return None, "the proof that was submitted is of somebody else's session"
+    if row["outcome"] != "finished":  # two HITs accepted at once share a session, whose proof is good for one of them
+        return None, "the voting page did not end a session with this assignment; its proof belongs to another one"
     return row["observer"], None
 
 
