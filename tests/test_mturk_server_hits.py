@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from local_market import DAY, HIT, HOUR, START, external, html, running_market
+from local_market import DAY, HIT, HOUR, SCHEMAS, START, external, html, running_market
 
 from mturk.server import worklife
 
@@ -14,6 +14,13 @@ YEAR = 365 * DAY
 @pytest.fixture
 def market(tmp_path):
     with running_market(tmp_path) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One market for tests of single requests."""
+    with running_market(tmp_path_factory.mktemp("shared"), 10**9) as market:
         yield market
 
 
@@ -84,29 +91,29 @@ def test_the_same_properties_are_the_same_type_and_group(market):
         ("Reward", ["0.01", "5", "5.", "5.5"], ["10000.01", "9" * 30]),
     ],
 )
-def test_bounds(market, name, good, bad):
+def test_bounds(shared, name, good, bad):
     for value in good:
-        market.hit(**{name: value})
+        shared.hit(**{name: value})
     for value in bad:
-        market.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {name: value}))
+        shared.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {name: value}))
 
 
-def test_a_question_has_at_most_65535_bytes(market):
+def test_a_question_has_at_most_65535_bytes(shared):
     room = 65_535 - len(html("").encode())
-    market.hit(Question=html("x" * room))
-    market.hit(Question=html("é" * (room // 2)))
-    market.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"Question": html("x" * (room + 1))}))
-    market.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"Question": html("é" * (room // 2 + 1))}))
+    shared.hit(Question=html("x" * room))
+    shared.hit(Question=html("é" * (room // 2)))
+    shared.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"Question": html("x" * (room + 1))}))
+    shared.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"Question": html("é" * (room // 2 + 1))}))
 
 
-def test_at_most_ten_requirements(market):
+def test_at_most_ten_requirements(shared):
     requirement = {
         "QualificationTypeId": "000000000000000000L0",
         "Comparator": "GreaterThan",
         "IntegerValues": [90],
     }
-    market.hit(QualificationRequirements=[requirement] * 10)
-    market.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"QualificationRequirements": [requirement] * 11}))
+    shared.hit(QualificationRequirements=[requirement] * 10)
+    shared.refused("AWS.ParameterOutOfRange", "create_hit", **(HIT | {"QualificationRequirements": [requirement] * 11}))
 
 
 @pytest.mark.parametrize(
@@ -131,10 +138,10 @@ def test_at_most_ten_requirements(market):
         ({"AssignmentReviewPolicy": {"PolicyName": "ScoreMyKnownAnswers/2011-09-01"}}, "OperationNotSupported"),
     ],
 )
-def test_what_a_request_must_be(market, changes, code):
+def test_what_a_request_must_be(shared, changes, code):
     parameters = {name: value for name, value in (HIT | changes).items() if value is not None}
     body = json.dumps(parameters)
-    assert post(market, "CreateHIT", body)["TurkErrorCode"].endswith(code)
+    assert post(shared, "CreateHIT", body)["TurkErrorCode"].endswith(code)
 
 
 def post(market, operation, body):
@@ -190,8 +197,8 @@ STEAL = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         "<a>" * 5000 + "</a>" * 5000,
     ],
 )
-def test_questions_that_are_no_questions_are_refused(market, question):
-    message = market.refused("XMLParseError", "create_hit", **(HIT | {"Question": question}))
+def test_questions_that_are_no_questions_are_refused(shared, question):
+    message = shared.refused("XMLParseError", "create_hit", **(HIT | {"Question": question}))
     assert "root:" not in message
 
 
@@ -206,9 +213,9 @@ def test_questions_that_are(market):
     assert (seen["kind"], seen["html"], seen["frame_height"]) == ("html", "<b>é & ]] ></b>", 400)
 
 
-def test_question_forms_are_refused_by_name(market):
-    form = f'<QuestionForm xmlns="{external.__globals__["SCHEMAS"]}2005-10-01/QuestionForm.xsd"/>'
-    assert "QuestionForm" in market.refused("OperationNotSupported", "create_hit", **(HIT | {"Question": form}))
+def test_question_forms_are_refused_by_name(shared):
+    form = f'<QuestionForm xmlns="{SCHEMAS}2005-10-01/QuestionForm.xsd"/>'
+    assert "QuestionForm" in shared.refused("OperationNotSupported", "create_hit", **(HIT | {"Question": form}))
 
 
 def test_a_token_makes_one_hit_within_24_hours(market):
@@ -347,8 +354,8 @@ def test_expiration_releases_and_a_later_one_holds_again(market):
 
 
 @pytest.mark.parametrize("time", ['"soon"', '"2026-03-01T12:00:00"', "true", "NaN", "1e300", "[]", "-1"])
-def test_times_that_are_none(market, time):
-    answer = post(market, "UpdateExpirationForHIT", f'{{"HITId": "{market.hit()}", "ExpireAt": {time}}}')
+def test_times_that_are_none(shared, time):
+    answer = post(shared, "UpdateExpirationForHIT", f'{{"HITId": "{shared.hit()}", "ExpireAt": {time}}}')
     assert answer["TurkErrorCode"] == "AWS.InvalidParameterValue"
 
 
