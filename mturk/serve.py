@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument(
         "--public-url",
         metavar="URL",
-        help="where workers find the site, without a path, when a proxy with HTTPS stands in front of it; the proxy must"
+        help="where workers find the site, without a path, when a proxy with HTTPS stands in front of it; it must"
         " set X-Forwarded-For, for each network address has its own limit of requests",
     )
     parser.add_argument(

@@ -90,6 +90,8 @@ def test_every_form_needs_its_token(site):
     hit = publish(site.state, external(PAGE), places=3)
     _, ada = site.worker("Ada")
     _, bob = site.worker("Bob")
+    for data in ({}, {"csrf": ""}, {"csrf": "-"}, {"csrf": "None"}):  # no page was shown yet, so no token is right
+        assert ada.post(f"/hits/{hit}/accept", data=data).status_code == 403
     theirs = re.search(r'name="csrf" value="([^"]+)"', bob.get("/").text)[1]
     assignment = accept(ada, hit)
     for path in (f"/hits/{hit}/accept", f"/work/{assignment}/return", "/sign-out", "/qualifications/X/request"):

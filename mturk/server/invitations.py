@@ -56,7 +56,8 @@ def csrf() -> str:
 
 def check_csrf() -> None:
     """Answer 403 to a form that does not come from a page of this site shown to this visitor."""
-    if not hmac.compare_digest(request.form.get("csrf", "").encode(), session.get("csrf", "-").encode()):
+    shown = session.get("csrf", "")
+    if not shown or not hmac.compare_digest(request.form.get("csrf", "").encode(), shown.encode()):
         abort(403, "This form is out of date, or does not come from this site. Load the page again and repeat it.")
 
 
