@@ -12,7 +12,7 @@ from mturk.server.folder import open_panel
 from mturk.server.invitations import invitation
 from mturk.server.money import hold, open_account
 from mturk.server.questions import EXTERNAL, HTML
-from mturk.server.state import State, new_customer_id, new_id
+from mturk.server.state import State, new_id
 from mturk.server.worker_site import Limits, create_site
 from mturk.server.worklife import add_worker
 
@@ -117,6 +117,3 @@ def submit_address(client: FlaskClient, assignment: str) -> str:
     """The path that the question of an assignment submits to."""
     to = parse_qs(urlsplit(frame_of(client.get(f"/work/{assignment}"))).query)["turkSubmitTo"][0]
     return f"{urlsplit(to).path}/mturk/externalSubmit"
-
-
-__all__ = ["FORM", "Site", "accept", "external", "frame_of", "html", "new_customer_id", "post", "publish"]
