@@ -384,6 +384,12 @@ def test_without_an_open_link_only_the_invited_come_in(make_study):
     page = client.get("/")
     assert page.status_code == 403 and "Your personal code" in page.text and "ticket" not in page.text
     assert client.get("/?source=x").status_code == 403
+    mistyped = client.get("/?code=0000-1111")
+    assert (
+        mistyped.status_code == 400
+        and "0000-1111&#39; is not one" in mistyped.text
+        and "Your personal code" in mistyped.text
+    )
     assert client.post("/join", data=ticket(study)).status_code == 403
     assert observers(study) == 0
     code = personal_code(secret_key(study), 0)
