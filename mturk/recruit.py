@@ -1,7 +1,7 @@
 """`eyetune recruit DIR`: other ways in than Mechanical Turk: personal links, and Prolific.
 
-Nothing is sent anywhere: Prolific's own pages do that, and this command prints and writes what they need. Who took part,
-by whichever way, and what they were paid stands in the same vote store and ledger.
+Nothing is sent anywhere: Prolific's own pages do that, and this command prints and writes what they need. Who took
+part, by whichever way, and what they were paid stands in the same vote store and ledger.
 """
 
 import argparse

@@ -43,7 +43,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
             "prolific_screened_out", recruiting.prolific_screened_out, "screened out", "screen out, or ask to return"
         ),
         _path("prolific_full", recruiting.prolific_full, "no place left", "ask to return"),
-        f"4. Places: {people:,} sessions give {tests:,} comparisons {session.votes_per_triplet} votes each"
+        f"4. Places: {people:,} sessions give {tests:,} comparisons {session.votes_per_triplet:,} votes each"
         f" ({questions} questions a session).",
     ]
     reward = recruiting.reward_usd
