@@ -49,6 +49,15 @@ def extend(
 ) -> None:
     """Add places until there are `sessions`, and offer the HITs for `hours` from now."""
     market, cap = requester.market, study.settings.hits.spending_cap_cents
+    if (
+        hours
+        and not study.settings.hits.images_url
+        and any(hit["question"] == "form" for hit in all_hits(store, market))
+    ):
+        raise InputError(
+            "--hours: the signed addresses in published forms end when their HITs were to end; expire these HITs and"
+            " publish again, or set hits.images_url before publishing forms that are to be extended"
+        )
     interrupted = ledger.unsettled(store, market, "extend")
     entries = [] if sessions is None else _plan(study, store, market, sessions)
     # HITs that are over would take workers again: their unfilled places become a promise.

@@ -2,11 +2,13 @@
 
 import re
 
+import pytest
 from mturk_servers import panel
 from test_browser import LEFT, RIGHT, chromium, next_one, progress  # noqa: F401
 from test_mturk_questions_sessions import HITS, SHORT, s3, s3_server  # noqa: F401
 
 import eyetune
+from study.errors import InputError
 
 
 def test_a_form_is_published_answered_and_collected(chromium, s3, make_study, tmp_path, capsys):  # noqa: F811
@@ -42,3 +44,16 @@ def test_a_form_is_published_answered_and_collected(chromium, s3, make_study, tm
         assert "1 submitted, 0 of them new" in mturk("collect")
     votes = study.all_judgments().sort_values("position")
     assert list(votes["side"]) == ["right", "left"] and set(votes["protocol"]) == {"side-by-side"}
+
+
+def test_forms_with_signed_addresses_are_not_offered_longer(s3, make_study, tmp_path, capsys):  # noqa: F811
+    """Their images would be gone before the HIT; at images_url they stay."""
+    signed = make_study("signed", hits=HITS | {"sessions": 1}, session=SHORT)
+    plain = make_study("plain", hits=HITS | {"sessions": 1, "images_url": "https://images.example"}, session=SHORT)
+    with panel(tmp_path / "panel") as running:
+        for study in (signed, plain):
+            eyetune.main(["mturk", "publish", str(study.root), "--endpoint", running.api])
+        with pytest.raises(InputError, match="--hours: the signed addresses in published forms end"):
+            eyetune.main(["mturk", "extend", str(signed.root), "--endpoint", running.api, "--hours", "5"])
+        eyetune.main(["mturk", "extend", str(plain.root), "--endpoint", running.api, "--hours", "5"])
+    assert "offered for 5 hours from now" in capsys.readouterr().out
