@@ -5,14 +5,14 @@ answer. The score is the sum, or with QualificationValueMapping what that makes 
 maximum), ScaleMapping (times a factor) or RangeMapping (by intervals). Source: MTurk's API reference, AnswerKey.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
 
 from mturk.server.documents import Element, invalid, parse_xml
 from mturk.server.questions import FORMS, QUESTION_BYTES, SCHEMAS
 
 KEY = f"{SCHEMAS}2005-10-01/AnswerKey.xsd"
-MOST_SCORE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,11 @@ def _document(xml: str, name: str, namespaces: tuple[str, ...]) -> Element:
 
 
 def _integer(parent: Element, name: str) -> int:
-    return int(_number(parent, name, int))
+    return int(_number(parent, name, r"[+-]?[0-9]{1,9}"))
 
 
-def _number(parent: Element, name: str, kind: Any = float) -> float:
-    try:
-        value: float = kind(parent.child_text(name) or "")
-    except ValueError:
-        value = float("nan")
-    if not abs(value) <= MOST_SCORE:  # not a number fails this too
-        raise invalid(f"{parent.name} needs a number {name}")
-    return value
+def _number(parent: Element, name: str, form: str = r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?") -> Fraction:
+    text = parent.child_text(name) or ""
+    if not re.fullmatch(form, text, re.ASCII):
+        raise invalid(f"{parent.name} needs a number {name} of at most nine digits")
+    return Fraction(text)
