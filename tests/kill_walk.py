@@ -8,6 +8,7 @@ command is given again, to its end, and the server's account and the ledger are 
 ENDPOINT is the API of a local MTurk whose state is in the folder PANEL; every n has an account and a study of its own.
 """
 
+import functools
 import io
 import json
 import os
@@ -91,13 +92,13 @@ def watch(kill_before: int) -> None:
         if effects == kill_before:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def audit(event: str, arguments: tuple) -> None:
-        if event == "sqlite3.connect/handle":
-            arguments[0].set_trace_callback(count)
-        elif event == "http.client.send":
-            count()
+    class Watched(sqlite3.Connection):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, **options)
+            self.set_trace_callback(count)
 
-    sys.addaudithook(audit)
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Watched)
+    sys.addaudithook(lambda event, _: count() if event == "http.client.send" else None)
 
 
 def publish(case: Case) -> tuple[list[str], Callable[[], None]]:
