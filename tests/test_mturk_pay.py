@@ -169,7 +169,7 @@ def test_nothing_is_done_where_one_row_is_wrong(lab):
         lab.pay(plan)
     forged = lab.work("three", proof="forged")
     lab.collect()
-    with pytest.raises(InputError, match=f"no session fits assignment {forged[0]}"):
+    with pytest.raises(InputError, match=f"no session of its own fits assignment {forged[0]}"):
         lab.pay(lab.plan({forged[0]: {"pay": "yes", "use": "yes"}}))
     assert lab.watched.calls["ApproveAssignment"] == 0
     assert set(lab.rejected().values()) == {None}
@@ -187,6 +187,19 @@ def test_a_hit_that_the_account_does_not_have_is_named(lab, monkeypatch):
         lab.pay(plan)
     own.close()
     assert lab.watched.calls["ApproveAssignment"] == 0
+
+
+def test_a_second_assignment_with_the_same_session_decides_nothing_of_its_votes(lab):
+    """A worker who accepted two HITs answers one session for both."""
+    first, second = lab.work("one"), lab.work("two")
+    lab.collect()
+    with connect(lab.study.votes_path) as store:
+        store.execute("UPDATE assignments SET observer = 'one'")
+    lab.pay(lab.plan())
+    assert lab.statuses() == {first: "approved", second: "submitted"}
+    assert lab.rejected()["one"] is None
+    with pytest.raises(InputError, match="no session of its own fits"):
+        lab.pay(lab.plan({second[0]: {"pay": "yes", "use": "yes"}}))
 
 
 def test_a_later_plan_changes_what_is_used(lab):

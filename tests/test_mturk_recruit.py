@@ -280,6 +280,21 @@ def test_a_record_is_not_changed_by_another_plan(study):
     assert not list(study.root.glob("prolific-*"))
 
 
+def test_two_submissions_with_one_session_are_one_session(study):
+    first = come(study, 1)
+    second = pid(3000), first[1]
+    with connect(study.votes_path) as store, transaction(store):
+        bind(store, Arrival("prolific", "", second[1], second[0], ""), "prolific1")
+        store.execute("UPDATE recruits SET outcome = 'again' WHERE task = ?", [second[0]])
+    collect(study, [(*name, "AWAITING REVIEW", "CDONE") for name in (first, second)])
+    plan = edit(study, "prolific", {second[0]: {"pay": "yes"}})
+    assert plan[first[0]] == ("yes", "yes", "") and plan[second[0]][0] == "wait"
+    assert plan[second[0]][2].startswith("took part before")
+    paid(study)
+    with connect(study.votes_path) as store:
+        assert [*store.execute("SELECT DISTINCT rejected FROM votes").fetchone()] == [None]
+
+
 def test_links_pay_who_finished_and_use_one_session_a_person(study, capsys):
     come(study, 1, channel="link")
     come(study, 2, None, channel="link")

@@ -39,11 +39,12 @@ def run(study: Study, options: argparse.Namespace) -> None:
         seen[submission] = line
         recruit = recruits.get((submission.lower(), participant.lower()))
         others = [person for task, person in recruits if task == submission.lower()]
+        finished = recruit is not None and recruit["outcome"] == "finished"  # one task a session
         found[submission, participant] = {
             "submission": submission,
             "participant": participant,
             "status": status.upper(),
-            "observer": (recruit["observer"] or "") if recruit else "",
+            "observer": recruit["observer"] if recruit and finished else "",
             "outcome": (recruit["outcome"] or "") if recruit else "",
             "problem": _problem(settings, recruit, others, status.upper(), code),
         }

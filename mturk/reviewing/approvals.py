@@ -14,7 +14,7 @@ from mturk.requester import ledger
 from mturk.requester.client import Refused, Requester
 from mturk.requester.money import confirm, counted
 from mturk.requester.submissions import record_approved
-from mturk.reviewing.evidence import assignments_of, mark_use
+from mturk.reviewing.evidence import assignments_of, mark_use, owners
 from mturk.reviewing.plan import Row, read_plan
 from mturk.reviewing.reconcile import check, listed
 from mturk.reviewing.refusals import each, report
@@ -47,11 +47,12 @@ def pay_plan(study: Study, requester: Requester, plan: Path) -> None:
     with connect(study.votes_path) as store:
         known = assignments_of(store, market)
         rows = read_plan(plan, known)
+        sessions = {name: observer for observer, name in owners(known).items()}
         for row in rows:
-            if row.use == "yes" and known[row.assignment, row.worker]["observer"] is None:
+            if row.use == "yes" and (row.assignment, row.worker) not in sessions:
                 raise InputError(
-                    f"{plan}, line {row.line}: no session fits assignment {row.assignment}, so there are no votes to"
-                    " use; write use = no"
+                    f"{plan}, line {row.line}: no session of its own fits assignment {row.assignment}, so there are no"
+                    " votes to use; write use = no"
                 )
         open_rows = [row for row in rows if not _settled(store, key, market, row)]
         hits = dict.fromkeys(known[row.assignment, row.worker]["hit"] for row in open_rows)
@@ -70,7 +71,7 @@ def pay_plan(study: Study, requester: Requester, plan: Path) -> None:
         approvals, rejections = ([call for call in calls if call.action == a] for a in ("approve", "reject"))
         if calls:
             confirm(market, sum(call.cents for call in calls), _lines(approvals, rejections))
-        changed = _mark(store, rows, known)
+        changed = _mark(store, rows, sessions)
         for row, status in found:
             _record_found(store, key, known[row.assignment, row.worker], row, status)
         refusals = each(calls, "paying", lambda call: _carry_out(store, requester, key, call))
@@ -131,12 +132,12 @@ def _lines(approvals: list[Call], rejections: list[Call]) -> list[str]:
     return lines
 
 
-def _mark(store: sqlite3.Connection, rows: list[Row], known: dict[tuple[str, str], sqlite3.Row]) -> int:
+def _mark(store: sqlite3.Connection, rows: list[Row], sessions: dict[tuple[str, str], str]) -> int:
     """Mark the votes of every row as the plan has it; returns of how many that changed anything."""
     changed = 0
     with transaction(store):
         for row in rows:
-            observer = known[row.assignment, row.worker]["observer"]
+            observer = sessions.get((row.assignment, row.worker))
             if observer is not None:
                 changed += mark_use(store, observer, row.use == "yes", row.reason)
     return changed

@@ -25,15 +25,29 @@ def assignments_of(connection: sqlite3.Connection, market: str) -> dict[tuple[st
     return {(row["id"], row["worker"]): row for row in connection.execute(ASSIGNMENTS, [market])}
 
 
+def owners(known: dict[tuple[str, str], sqlite3.Row]) -> dict[str, tuple[str, str]]:
+    """Of each session the (assignment, worker) that it counts for: the first that was submitted.
+
+    A worker who accepts two HITs at once answers one session for both; what a plan says of the second is not of its
+    votes.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, row in known.items():
+        if row["observer"] is not None:
+            found.setdefault(row["observer"], name)
+    return found
+
+
 def assignment_work(
     connection: sqlite3.Connection, market: str, sessions_per_person: int
 ) -> list[tuple[Work, sqlite3.Row]]:
     """Every assignment that was collected in `market`, first submitted first, with its row of `assignments_of`."""
     oddities = session_oddities(connection)
     sessions: Counter[str] = Counter()
-    claimed: dict[str, str] = {}
+    known = assignments_of(connection, market)
+    owner = owners(known)
     found = []
-    for row in assignments_of(connection, market).values():
+    for name, row in known.items():
         observer, problem, doubt = row["observer"], row["problem"] or "", ""
         if observer is not None:
             sessions[row["worker"]] += 1
@@ -42,9 +56,8 @@ def assignment_work(
             if market == "sandbox":
                 doubt = "a rehearsal in the sandbox"
             problem = problem or oddities.get(observer, "")
-            if observer in claimed:
-                problem = f"its session is that of assignment {claimed[observer]} too"
-            claimed.setdefault(observer, row["id"])
+            if owner[observer] != name:
+                problem = f"its session is that of assignment {owner[observer][0]} too"
         work = Work(
             task=row["id"],
             person=row["worker"],

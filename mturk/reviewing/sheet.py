@@ -17,7 +17,7 @@ DELIMITERS = (",", ";", "\t")
 
 
 def as_text(value: str) -> str:
-    """The cell that holds `value` as text: a spreadsheet takes a leading apostrophe for that, and hides it."""
+    """The cell that holds `value` as text: behind an apostrophe where a spreadsheet would take it for something else."""
     value = value.strip()
     return f"'{value}" if value.startswith(FORMULA) or NUMBER.fullmatch(value) else value
 
