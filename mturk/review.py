@@ -66,7 +66,10 @@ def main(argv: list[str] | None = None) -> int | None:
     ends = [row["auto_approval_at"] for _, row in work if row["status"] == "Submitted" and row["auto_approval_at"]]
     if ends:
         print(f"MTurk approves and pays by itself what is not reviewed, the first at {min(ends)}")
-    print(f"read and edit it, then: eyetune mturk pay {study.root}")
+    given = f" --plan {out}" if options.out else ""
+    given += f" --{market}" if market != "local" else ""
+    given += f" --endpoint {options.endpoint}" if options.endpoint else ""
+    print(f"read and edit it, then: eyetune mturk pay {study.root}{given}")
     return 0
 
 

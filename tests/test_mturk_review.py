@@ -80,11 +80,12 @@ def test_one_session_a_worker_is_used_and_every_one_is_paid(study):
     }
 
 
-def test_a_rehearsal_in_the_sandbox_is_not_used(study):
+def test_a_rehearsal_in_the_sandbox_is_not_used(study, capsys):
     add_session(study, "good")
     add_hit(study, "sandbox", "HIT1")
     add_assignment(study, "sandbox", "HIT1", "AS0", "A0", "good")
     assert proposals(study, "--sandbox") == {"AS0": ("yes", "no", "a rehearsal in the sandbox")}
+    assert capsys.readouterr().out.endswith(f"then: eyetune mturk pay {study.root} --sandbox\n")
     with pytest.raises(InputError, match="no assignments in the market local"):
         plan_of(study)
 

@@ -17,7 +17,7 @@ DELIMITERS = (",", ";", "\t")
 
 
 def as_text(value: str) -> str:
-    """The cell that holds `value` as text: behind an apostrophe where a spreadsheet would take it for something else."""
+    """The cell that holds `value` as text: behind an apostrophe where a spreadsheet would make something else of it."""
     value = value.strip()
     return f"'{value}" if value.startswith(FORMULA) or NUMBER.fullmatch(value) else value
 
