@@ -61,34 +61,34 @@ def test_awscli_leads_a_hit_through_its_life(market, tmp_path):
 
 def test_capo_mturk_leads_a_hit_through_its_life(market):
     credentials = Credentials(access_key="AKIATEST", secret_key="nothing")
-    client = MTurkClient(region="us-east-1", endpoint=market.url, credentials=credentials, retry_max_attempts=1)
-    hit = client.create_hit(
-        HOUR,
-        HOUR,
-        "1.00",
-        HIT["Title"],
-        HIT["Description"],
-        max_assignments=2,
-        question=external(),
-        unique_request_token="once",
-        qualification_requirements=[
-            {"qualification_type_id": "000000000000000000L0", "comparator": "GreaterThan", "integer_values": [90]}
-        ],
-    )["hit"]["hit_id"]
-    worker = market.worker()
-    assignment = market.submitted(hit, worker)
-    (shown,) = client.list_assignments_for_hit(hit)["assignments"]
-    assert (shown["assignment_id"], shown["worker_id"]) == (assignment, worker)
-    assert (shown["submit_time"], fields(shown["answer"])) == (market.clock.time, {"answer": "yes"})
-    client.approve_assignment(assignment, requester_feedback="thanks")
-    with pytest.raises(RequestError) as error:
-        client.approve_assignment(assignment)
-    assert error.value.data["turk_error_code"] == "AWS.MechanicalTurk.InvalidAssignmentState"
-    client.send_bonus(worker, "0.50", assignment, "thanks", unique_request_token="bonus")
-    with pytest.raises(RequestError, match="already been processed"):
+    with MTurkClient(region="us-east-1", endpoint=market.url, credentials=credentials, retry_max_attempts=1) as client:
+        hit = client.create_hit(
+            HOUR,
+            HOUR,
+            "1.00",
+            HIT["Title"],
+            HIT["Description"],
+            max_assignments=2,
+            question=external(),
+            unique_request_token="once",
+            qualification_requirements=[
+                {"qualification_type_id": "000000000000000000L0", "comparator": "GreaterThan", "integer_values": [90]}
+            ],
+        )["hit"]["hit_id"]
+        worker = market.worker()
+        assignment = market.submitted(hit, worker)
+        (shown,) = client.list_assignments_for_hit(hit)["assignments"]
+        assert (shown["assignment_id"], shown["worker_id"]) == (assignment, worker)
+        assert (shown["submit_time"], fields(shown["answer"])) == (market.clock.time, {"answer": "yes"})
+        client.approve_assignment(assignment, requester_feedback="thanks")
+        with pytest.raises(RequestError) as error:
+            client.approve_assignment(assignment)
+        assert error.value.data["turk_error_code"] == "AWS.MechanicalTurk.InvalidAssignmentState"
         client.send_bonus(worker, "0.50", assignment, "thanks", unique_request_token="bonus")
-    client.update_expiration_for_hit(hit, market.clock.time)
-    assert client.get_hit(hit)["hit"]["hit_status"] == "Reviewable"
-    client.delete_hit(hit)
-    assert client.get_account_balance()["available_balance"] == "9998.20"
-    assert worklife.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}
+        with pytest.raises(RequestError, match="already been processed"):
+            client.send_bonus(worker, "0.50", assignment, "thanks", unique_request_token="bonus")
+        client.update_expiration_for_hit(hit, market.clock.time)
+        assert client.get_hit(hit)["hit"]["hit_status"] == "Reviewable"
+        client.delete_hit(hit)
+        assert client.get_account_balance()["available_balance"] == "9998.20"
+        assert worklife.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}
