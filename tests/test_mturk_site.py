@@ -38,8 +38,11 @@ def statuses(site: Site) -> list[str]:
 
 
 def test_a_personal_link_signs_in_until_it_is_revoked(site):
-    """The cookie is for this site alone; a revoked worker's link and cookie are worth nothing at the next request."""
+    """The cookie is for this site alone; a revoked worker's link, cookie and open work are worth nothing."""
+    hit = publish(site.state, external(PAGE))
     worker, client = site.worker()
+    assignment = accept(client, hit)
+    path = submit_address(client, assignment)
     answer = site.app.test_client().get(f"/{invitation(site.key, worker)}")
     assert answer.status_code == 303 and answer.headers["Location"] == "../"
     cookie = answer.headers["Set-Cookie"]
@@ -48,6 +51,7 @@ def test_a_personal_link_signs_in_until_it_is_revoked(site):
     revoke_worker(site.state, worker)
     assert client.get("/").status_code == 403 and "personal link" in client.get("/").text
     assert client.get(f"/{invitation(site.key, worker)}").status_code == 404
+    assert send(site, path, assignmentId=assignment, a="1").status_code == 404 and statuses(site) == ["accepted"]
 
 
 @pytest.mark.parametrize("path", ["/", "/earnings", "/messages", "/qualifications", "/hits/X", "/work/X"])
@@ -99,6 +103,18 @@ def test_every_form_needs_its_token(site):
             assert ada.post(path, data=data).status_code == 403
     assert statuses(site) == ["accepted"] and ada.get("/").status_code == 200
     assert post(ada, "/sign-out").status_code == 303 and ada.get("/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "..%2f..", "'--", "%ff%fe", "x" * 3000, "%F0%9F%8E%A8", "%0d%0aSet-Cookie:a=b"]
+)
+def test_odd_addresses_end_in_a_page(site, name):
+    _, client = site.worker()
+    for path in ("hits/{}", "work/{}", "work/{}/state", "qualifications/{}/test", "q/{}", "t/{}", "enter/{}", "{}"):
+        answer = client.get("/" + path.format(name))
+        assert answer.status_code in (200, 303, 404, 409) and "a=b" not in answer.headers.get("Set-Cookie", "")
+    for path in ("hits/{}/accept", "work/{}/return", "qualifications/{}/request", "qualifications/{}/begin"):
+        assert post(client, "/" + path.format(name)).status_code in (404, 405, 409)
 
 
 def test_get_changes_nothing(site):
