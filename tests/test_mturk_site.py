@@ -4,11 +4,14 @@ import re
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mturk_panel import FORM, Site, accept, external, frame_of, generous, html, post, publish, submit_address
 
+from mturk.questions.answers import fields
 from mturk.server import worklife
 from mturk.server.invitations import invitation
 from mturk.server.rates import KEYS, Rate
@@ -161,6 +164,27 @@ def test_a_submission_is_stored_with_all_its_fields(site):
     assert "Waiting for approval" in client.get("/earnings").text
 
 
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"]), max_size=40)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(TEXT.filter(lambda name: name not in ("", "assignmentId")), TEXT), min_size=1, max_size=8))
+def test_what_is_collected_is_what_was_sent(site, sent):
+    """Any text, through the form, SQLite and XML, read again by the publisher's own reader; same names joined by |."""
+    hit = publish(site.state, external(PAGE))
+    _, client = site.worker()
+    assignment = accept(client, hit)
+    body = urlencode([("assignmentId", assignment), *sent])
+    kind = "application/x-www-form-urlencoded"
+    path = submit_address(client, assignment)
+    assert site.app.test_client().post(path, data=body, content_type=kind).status_code == 200
+    [(answer,)] = site.rows("SELECT answer FROM assignments WHERE hit = ?", hit)
+    expected: dict[str, list[str]] = {}
+    for name, value in sent:
+        expected.setdefault(name, []).append(value)
+    assert fields(answer) == {name: "|".join(values) for name, values in expected.items()}
+
+
 def test_a_second_submission_changes_nothing(site):
     hit = publish(site.state, external(PAGE))
     _, client = site.worker()
@@ -275,7 +299,7 @@ def test_a_late_submission_is_refused(site):
 
 
 @pytest.mark.parametrize(
-    "fields, code",
+    "form, code",
     [
         ({}, 400),
         ({"a": "1"}, 400),
@@ -285,16 +309,16 @@ def test_a_late_submission_is_refused(site):
         ({"assignmentId": "MINE", "a": "x" * 1_100_000}, 413),
     ],
 )
-def test_a_submission_that_mturk_would_refuse_is_refused(site, fields, code):
+def test_a_submission_that_mturk_would_refuse_is_refused(site, form, code):
     hit = publish(site.state, external(PAGE))
     _, client = site.worker()
     assignment = accept(client, hit)
     path = submit_address(client, assignment)
-    fields = {
+    data = {
         name: [assignment if v == "MINE" else v for v in ([value] if isinstance(value, str) else value)]
-        for name, value in fields.items()
+        for name, value in form.items()
     }
-    answer = site.app.test_client().post(path, data=fields)
+    answer = site.app.test_client().post(path, data=data)
     assert answer.status_code == code and statuses(site) == ["accepted"]
     assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
 
