@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz benchmarks
+.PHONY: demo test fuzz faults benchmarks
 
 demo: .venv/ready
 	$(BIN)/eyetune demo demo-study
@@ -18,6 +18,12 @@ fuzz: export EYETUNE_FUZZ = 20000
 fuzz: export EYETUNE_SIZES = 2000
 fuzz: .venv/ready
 	$(BIN)/pytest -s tests/test_codec_fuzz.py tests/test_codec_files.py -k "damaged or every_size"
+
+# Minutes: paying commands killed at every point, and 1,000 HITs and bonuses through a server that fails.
+faults: export EYETUNE_FAULTS = 1000
+faults: export EYETUNE_STRIDE = 1
+faults: .venv/ready
+	$(BIN)/pytest -s tests/test_mturk_exactly_once.py tests/test_mturk_pay.py
 
 # Minutes to an hour in all, with eyetune's real data in SHARED; the last figures are in benchmarks/RESULTS.md.
 SHARED ?= ../shared
