@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mturk.requester.money import counted
 from study.errors import InputError
 from study.fees import LARGE, batches, bonus_fee_cents, dollars, fee_cents, hit_cents
 from study.folder import Study
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int | None:
     reward = hits.reward_cents
     sizes = hit_sizes(hits.question, sessions, reward, masters, hits.batch)
     total = sum(hit_cents(reward, size, masters) for size in sizes)
-    print(f"sessions:   {sessions:,} in {len(sizes):,} HITs ({describe_sizes(sizes)})")
+    print(f"sessions:   {sessions:,} in {counted(len(sizes), 'HIT')} ({describe_sizes(sizes)})")
     print(f"reward:     ${dollars(reward)} a session")
     fees = [f"${dollars(fee_cents(reward, size, masters))}" for size in _kinds(sizes)]
     print(f"fee:        {' and '.join(fees)} a session")

@@ -7,6 +7,7 @@ from pathlib import Path
 from mturk.requester import ledger
 from mturk.requester.client import Refused, add_market_options, open_market
 from mturk.requester.hits import all_hits
+from mturk.requester.money import counted
 from study.fees import dollars
 from study.folder import Study
 from study.votes import connect
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int | None:
         entries = ledger.entries(store, requester.market)
     open_calls = sum(entry["outcome"] is None for entry in entries)
     cap = study.settings.hits.spending_cap_cents
-    print(f"{requester.market}: {len(hits):,} HITs for {sum(hit['places'] for hit in hits):,} of"
+    print(f"{requester.market}: {counted(len(hits), 'HIT')} for {sum(hit['places'] for hit in hits):,} of"
           f" {study.settings.hits.sessions:,} sessions")  # fmt: skip
     print(f"paid ${dollars(account.paid)}, promised ${dollars(account.promised)}, cap ${dollars(cap)};"
           f" the account has ${balance}")  # fmt: skip
