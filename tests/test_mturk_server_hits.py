@@ -2,10 +2,12 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from local_market import DAY, HIT, HOUR, SCHEMAS, START, external, html, running_market
 
+import mturk.questions
 from mturk.server import worklife
 
 YEAR = 365 * DAY
@@ -453,3 +455,35 @@ def test_events_are_written_in_mturks_form(market):
     ]
     # what happened in between bears its own time, not that of the request that found it out
     assert json.loads(rows[2]["body"])["Events"][0]["EventTimestamp"] == "2026-03-02T12:00:00Z"
+
+
+def test_questions_are_taken_and_refused_as_by_mturks_schemas(shared):
+    """Another reader of the same schemas agrees on what a question is made of."""
+    xmlschema = pytest.importorskip("xmlschema")
+    folder = Path(mturk.questions.__file__).parent / "schemas"
+    for whole, name, content in [
+        (external("https://example.org/"), "ExternalQuestion", "ExternalURL"),
+        (html("x"), "HTMLQuestion", "HTMLContent"),
+    ]:
+        schema = xmlschema.XMLSchema(str(folder / f"{name}.xsd"))
+        height = whole[whole.index("<FrameHeight>") : whole.index(f"</{name}>")]
+        for question in [
+            whole,
+            whole.replace(height, ""),
+            whole.replace(height, height * 2),
+            whole.replace(height, "<FrameHeight/>"),
+            whole.replace(height, "<FrameHeight>x</FrameHeight>"),
+            whole.replace(height, "<FrameHeight> 7 </FrameHeight>"),
+            whole.replace(height, f"{height}text"),
+            whole.replace(height, height + "<More/>"),
+            whole.replace(content, "Content"),
+            whole.replace(f"<{content}>", f"<{content}><b/>"),
+            whole.replace("<FrameHeight>", '<FrameHeight xmlns="">'),
+        ]:
+            parameters = HIT | {"Question": question}
+            try:
+                shared.client.create_hit(**parameters)
+                taken = True
+            except shared.client.exceptions.RequestError:
+                taken = False
+            assert taken == schema.is_valid(question), question

@@ -1,5 +1,6 @@
 """The local MTurk as an HTTP service: its front door, every operation, and what is left of it after kill -9."""
 
+import http.client
 import json
 import os
 import signal
@@ -7,15 +8,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import boto3
 import pytest
 from botocore.config import Config
-from local_market import HIT, HOUR, running_market
+from botocore.validate import ParamValidator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from local_market import HIT, HOUR, Clock, external, running_market
 
 from mturk import service_model
-from mturk.server import money, worklife
-from mturk.server.api import OPERATIONS
+from mturk.server import applications, money, worklife
+from mturk.server.api import OPERATIONS, carry_out
+from mturk.server.refusals import RequestError
 from mturk.server.state import State, open_state
 from study.errors import InputError
 
@@ -114,7 +121,117 @@ def test_web_pages_are_not_let_in(market):
 
 
 def test_a_body_that_is_too_long(market):
-    assert send(market, body=json.dumps({"a": "x" * 2**20}))[0] == 413
+    connection = http.client.HTTPConnection(market.url.split("/")[2])
+    try:
+        connection.putrequest("POST", "/")
+        for name, value in (HEADERS | {"Content-Length": str(2**20 + 1)}).items():
+            connection.putheader(name, value)
+        connection.endheaders()  # refused for what it announces, before any of it is sent
+        with connection.getresponse() as response:
+            assert response.status == 413
+    finally:
+        connection.close()
+
+
+FITTING = {  # by member; the ids stand for those of the scene
+    "HITId": "KNOWNHIT",
+    "HITTypeId": "KNOWNTYPE",
+    "AssignmentId": "KNOWNASSIGNMENT",
+    "WorkerId": "KNOWNWORKER",
+    "WorkerIds": "KNOWNWORKER",
+    "QualificationTypeId": "KNOWNQUALIFICATION",
+    "QualificationRequestId": "KNOWNREQUEST",
+    "Question": external(),
+    "Reward": "1.00",
+    "BonusAmount": "0.50",
+    "Country": "US",
+    "Subdivision": "NY",
+    "Destination": "arn:aws:sns:us-east-1:1:topic",
+    "Version": "2006-05-05",
+}
+RARE = {"NextToken", "HITLayoutId", "HITLayoutParameters", "AssignmentReviewPolicy", "HITReviewPolicy"}
+
+
+def values(shape, name=""):
+    """Parameters of a shape: mostly of the right kind, not always within its bounds."""
+    kind = shape.type_name
+    if kind == "structure":
+        inner = {member: values(shape.members[member], member) for member in shape.members}
+        required = {member: inner[member] for member in shape.required_members}
+        others = {member: strategy for member, strategy in inner.items() if member not in required}
+        usual = {member: strategy for member, strategy in others.items() if member not in RARE}
+        return st.one_of(
+            st.fixed_dictionaries(required),
+            st.fixed_dictionaries(required, optional=usual),
+            st.fixed_dictionaries(required, optional=others),
+        )
+    if kind == "list":
+        return st.lists(values(shape.member, name), max_size=2)
+    if kind == "boolean":
+        return st.booleans()
+    if kind == "timestamp":
+        return st.one_of(st.integers(1_700_000_000, 1_800_000_000), st.floats(), st.text(max_size=5))
+    if kind in ("integer", "long"):
+        return st.one_of(st.integers(30, 100), st.integers(30, 100), st.integers(0, 3000), st.integers())
+    if shape.enum:
+        return st.sampled_from(shape.enum)
+    fitting = st.just(FITTING[name]) if name in FITTING else st.text(min_size=1, max_size=20)
+    return st.one_of(fitting, fitting, fitting, st.sampled_from(sorted(FITTING.values())), st.text(max_size=20))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_is_asked_is_answered_or_refused(data):
+    """No request ends in a fault, every answer fits botocore's model, and the books add up."""
+    with TemporaryDirectory() as folder:
+        state = open_state(Path(folder) / "panel.sqlite", Clock())
+        try:
+            ask(state, scene(state), data)
+            with state.transaction() as connection:
+                assert money.discrepancies(connection) == []
+        finally:
+            state.close()
+
+
+def ask(state, names, data):
+    """A few operations with parameters that hypothesis draws."""
+    for operation in data.draw(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=3, max_size=8)):
+        model = service_model.model().operation_model(operation)
+        text = json.dumps(data.draw(values(model.input_shape)))
+        for name, identity in names.items():
+            text = text.replace(name, identity)
+        try:
+            answer = carry_out(state, "AKIATEST", operation, json.loads(text), "request")
+        except RequestError as error:
+            assert error.code.startswith("AWS.") and error.message
+        else:
+            report = ParamValidator().validate(answer, model.output_shape)
+            assert not report.has_errors(), report.generate_report()
+
+
+def scene(state):
+    """Something of everything, and the ids of it."""
+
+    def call(operation, **parameters):
+        return carry_out(state, "AKIATEST", operation, parameters, "request")
+
+    state._connection.execute("PRAGMA synchronous = OFF")  # what reaches the disk when is another test's matter
+    worker = worklife.add_worker(state, "Ann")
+    hit = call("CreateHIT", **HIT, MaxAssignments=10)["HIT"]
+    assignment = worklife.accept(state, worker, hit["HITId"])
+    worklife.submit(state, worker, assignment, [("a", "1")])
+    kind = {"Name": "n", "Description": "d", "QualificationTypeStatus": "Active", "RetryDelayInSeconds": 0}
+    kind = call("CreateQualificationType", **kind)["QualificationType"]["QualificationTypeId"]
+    applications.request_qualification(state, worker, kind)
+    request = call("ListQualificationRequests")["QualificationRequests"][0]["QualificationRequestId"]
+    return {
+        "KNOWNHIT": hit["HITId"],
+        "KNOWNTYPE": hit["HITTypeId"],
+        "KNOWNASSIGNMENT": assignment,
+        "KNOWNWORKER": worker,
+        "KNOWNQUALIFICATION": kind,
+        "KNOWNREQUEST": request,
+    }
 
 
 SERVER = """

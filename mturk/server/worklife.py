@@ -40,7 +40,8 @@ def available_hits(state: State, worker_id: str) -> list[dict[str, Any]]:
             " WHERE hit = hits.id AND worker = :worker AND status = 'accepted')) AND NOT EXISTS"
             " (SELECT 1 FROM assignments WHERE hit = hits.id AND worker = :worker"
             " AND status IN ('submitted', 'approved', 'rejected'))"
-            " AND NOT EXISTS (SELECT 1 FROM blocks WHERE requester = hits.requester AND worker = :worker)"
+            " AND (NOT EXISTS (SELECT 1 FROM blocks WHERE requester = hits.requester AND worker = :worker) OR EXISTS"
+            " (SELECT 1 FROM assignments WHERE hit = hits.id AND worker = :worker AND status = 'accepted'))"
             " ORDER BY hits.serial",
             {"worker": worker_id},
         ).fetchall()
@@ -49,9 +50,10 @@ def available_hits(state: State, worker_id: str) -> list[dict[str, Any]]:
         for row in rows:
             if row["type"] not in lacking:
                 lacking[row["type"]] = unmet(connection, row["requirements"], worker_id)
-            if any(guarded(requirement) >= 3 for requirement in lacking[row["type"]]):
-                continue
-            found.append(_listed(connection, row, worker_id, lacking[row["type"]]))
+            shown = _listed(connection, row, worker_id, lacking[row["type"]])
+            hidden = any(guarded(requirement) >= 3 for requirement in lacking[row["type"]])
+            if shown["assignment_id"] or not hidden:
+                found.append(shown)
         return found
 
 
