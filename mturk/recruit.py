@@ -1,4 +1,4 @@
-"""`eyetune recruit DIR`: other ways in than Mechanical Turk: personal links, and Prolific.
+"""`eyetune recruit VERB DIR`: other ways in than Mechanical Turk: personal links, and Prolific.
 
 Nothing is sent anywhere: Prolific's own pages do that, and this command prints and writes what they need. Who took
 part, by whichever way, and what they were paid stands in the same vote store and ledger.
@@ -28,7 +28,6 @@ def main(argv: list[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(
         prog="eyetune recruit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     links = verbs.add_parser("links", help="print personal links, one a person; the same ones every time")
@@ -51,11 +50,13 @@ def main(argv: list[str] | None = None) -> int | None:
     paid.add_argument("--label", default="1", help="names the occasion of the bonuses; one a label (%(default)s)")
     for verb in (review, paid):
         verb.add_argument("--channel", choices=["prolific", "link"], required=True, help="by which way they came")
+    for verb in verbs.choices.values():
+        verb.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
     options = parser.parse_args(argv)
+    if options.verb is None:
+        raise InputError(f"say what to do: eyetune recruit {{{','.join(MODULES)}}} DIR")
 
     study = Study(options.study)
-    if options.verb is None:
-        raise InputError(f"say what to do: eyetune recruit {options.study} {{{','.join(MODULES)}}}")
     with paying(study) if options.verb == "paid" else nullcontext():
         importlib.import_module(MODULES[options.verb]).run(study, options)
     return 0

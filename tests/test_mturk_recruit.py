@@ -60,13 +60,13 @@ def export(study, rows):
 
 
 def collect(study, rows):
-    recruit.main([str(study.root), "collect", "--submissions", str(export(study, rows))])
+    recruit.main(["collect", str(study.root), "--submissions", str(export(study, rows))])
 
 
 def edit(study, channel, edits):
     """A new plan with these cells changed, by task."""
     path = study.root / f"review-{channel}.csv"
-    recruit.main([str(study.root), "review", "--channel", channel, "--force"])
+    recruit.main(["review", str(study.root), "--channel", channel, "--force"])
     rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -76,7 +76,7 @@ def edit(study, channel, edits):
 
 
 def paid(study, channel="prolific", *options):
-    recruit.main([str(study.root), "paid", "--channel", channel, *options])
+    recruit.main(["paid", str(study.root), "--channel", channel, *options])
 
 
 def entries(study, channel):
@@ -88,7 +88,7 @@ def entries(study, channel):
 
 def test_links_are_the_same_every_time_and_more_people_get_more(study, capsys):
     def links(people):
-        recruit.main([str(study.root), "links", "--people", str(people), "--url", URL])
+        recruit.main(["links", str(study.root), "--people", str(people), "--url", URL])
         said = capsys.readouterr()
         assert "open_link = false" in said.err
         return said.out.splitlines()
@@ -115,12 +115,12 @@ def test_links_are_the_same_every_time_and_more_people_get_more(study, capsys):
 def test_an_address_that_cannot_be_the_pages_is_refused(study, url, said):
     for verb in (["links", "--people", "1"], ["prolific"]):
         with pytest.raises(InputError, match=re.escape(said)):
-            recruit.main([str(study.root), *verb, "--url", url])
+            recruit.main([verb[0], str(study.root), *verb[1:], "--url", url])
 
 
 def test_the_guide_has_the_exact_address_the_codes_and_the_studys_numbers(make_study, study, capsys):
     come(study, 1)
-    recruit.main([str(study.root), "prolific", "--url", f"{URL}?lab=1"])
+    recruit.main(["prolific", str(study.root), "--url", f"{URL}?lab=1"])
     said = capsys.readouterr().out
     assert (
         f"   {URL}?lab=1&PROLIFIC_PID={{{{%PROLIFIC_PID%}}}}&STUDY_ID={{{{%STUDY_ID%}}}}"
@@ -130,7 +130,7 @@ def test_the_guide_has_the_exact_address_the_codes_and_the_studys_numbers(make_s
     # 21 test comparisons of 1,000 votes each in sessions of 6; 6 + 2 + 1 + 1 questions
     assert "3,500 sessions give 21 comparisons 1,000 votes each (10 questions a session)" in said
     assert "Reward: $1.50" in said
-    recruit.main([str(make_study("bare").root), "prolific", "--url", URL])
+    recruit.main(["prolific", str(make_study("bare").root), "--url", URL])
     said = capsys.readouterr().out
     assert "nobody has finished a session yet" in said and "MISSING: copy the code" in said
 
@@ -146,20 +146,20 @@ def test_the_guide_tells_the_median_time_and_what_that_pays_an_hour(study, capsy
                 "UPDATE votes SET received_at = ? WHERE trial IN (SELECT id FROM trials WHERE observer = ?)",
                 [f"2026-05-01T{12 + minutes // 60}:{minutes % 60:02d}:00.000Z", f"prolific{number}"],
             )
-    recruit.main([str(study.root), "prolific", "--url", URL])
+    recruit.main(["prolific", str(study.root), "--url", URL])
     said = capsys.readouterr().out
     assert "Time: 15 minutes (median of the finished sessions: 15.0)" in said
     assert "That is $6.00 an hour" in said and "Too little" in said
 
 
 def test_status_counts_how_everybody_ended(study, capsys):
-    recruit.main([str(study.root), "status"])
+    recruit.main(["status", str(study.root)])
     assert "nobody has come yet" in capsys.readouterr().out
     for number, outcome in enumerate(["finished", "finished", "screened out", "again", "full", None]):
         come(study, number, outcome)
     come(study, 7, channel="link")
     add_session(study, "by the bare address")
-    recruit.main([str(study.root), "status"])
+    recruit.main(["status", str(study.root)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("  ")[-1].strip() == "not finished"
     assert [line.split() for line in lines[1:3]] == [
@@ -212,10 +212,10 @@ def test_an_export_that_is_none_is_refused(study):
     name = come(study, 1)
     path = export(study, [(*name, "APPROVED", ""), (*name, "APPROVED", "")])
     with pytest.raises(InputError, match=f"line 3: submission {name[0]} stands in line 2 already"):
-        recruit.main([str(study.root), "collect", "--submissions", str(path)])
+        recruit.main(["collect", str(study.root), "--submissions", str(path)])
     path.write_text("Submission id,Status\n")
     with pytest.raises(InputError, match="no column 'participant id'"):
-        recruit.main([str(study.root), "collect", "--submissions", str(path)])
+        recruit.main(["collect", str(study.root), "--submissions", str(path)])
     assert not (study.root / "submissions-prolific.csv").exists()
 
 
@@ -300,7 +300,7 @@ def test_links_pay_who_finished_and_use_one_session_a_person(study, capsys):
     come(study, 2, None, channel="link")
     assert edit(study, "link", {}) == {"CODE1": ("yes", "yes", "")}
     assert "to pay:  1 of 1: $1.50" in capsys.readouterr().out
-    assert run(recruit.main, [str(study.root), "review", "--channel", "link"]) == 2
+    assert run(recruit.main, ["review", str(study.root), "--channel", "link"]) == 2
     assert "exists, perhaps edited" in capsys.readouterr().err
-    assert run(recruit.main, [str(study.root)]) == 2
+    assert run(recruit.main, []) == 2
     assert "say what to do" in capsys.readouterr().err

@@ -60,9 +60,9 @@ def run(study: Study, options: argparse.Namespace) -> None:
     lines += [
         f"7. Start the page (eyetune serve {study.root}), preview the study on Prolific, then publish it.",
         "8. Afterwards: on Prolific, Submissions, Download all data (CSV); then",
-        f"   eyetune recruit {study.root} collect --submissions FILE.csv",
-        f"   eyetune recruit {study.root} review --channel prolific",
-        f"   eyetune recruit {study.root} paid --channel prolific",
+        f"   eyetune recruit collect {study.root} --submissions FILE.csv",
+        f"   eyetune recruit review {study.root} --channel prolific",
+        f"   eyetune recruit paid {study.root} --channel prolific",
         "   which writes the lists for Approve by upload and Bulk bonus payment.",
     ]
     print("\n".join(lines))

@@ -35,8 +35,8 @@ def run(study: Study, options: argparse.Namespace) -> None:
         recorded = {tuple(row) for row in store.execute(RECORDED, [channel])}
     if not known and channel == "prolific":
         raise InputError(
-            f"{study.root} has no submissions of Prolific yet; read its export with: eyetune recruit {study.root}"
-            " collect --submissions FILE.csv"
+            f"{study.root} has no submissions of Prolific yet; read its export with:"
+            f" eyetune recruit collect {study.root} --submissions FILE.csv"
         )
     waiting = [work for name, work in known.items() if name not in recorded]
     if not waiting:
@@ -49,7 +49,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
     print(f"{out} written: {len(planned):,} by {channel}")
     reward = cents(study.settings.recruiting.reward_usd)
     print("\n".join(summary((proposal, reward, 0) for _, _, proposal in planned)))
-    print(f"read and edit it, then: eyetune recruit {study.root} paid --channel {channel}")
+    print(f"read and edit it, then: eyetune recruit paid {study.root} --channel {channel}")
 
 
 def channel_work(study: Study, store: sqlite3.Connection, channel: Channel) -> dict[tuple[str, str], Work]:

@@ -63,7 +63,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
     missing = sum(name not in listed and recruit["observer"] is not None for name, recruit in recruits.items())
     if missing:
         print(f"{missing:,} sessions of the page are not in the file; export it again when they are submitted")
-    print(f"{collected_path(study)} written; next: eyetune recruit {study.root} review --channel prolific")
+    print(f"{collected_path(study)} written; next: eyetune recruit review {study.root} --channel prolific")
 
 
 def read_collected(study: Study) -> list[dict[str, str]]:
