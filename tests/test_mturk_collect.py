@@ -18,7 +18,6 @@ from study.sessions import trials_of
 from study.tokens import secret_key, sign
 from study.votes import connect, now
 
-
 TIME = "2026-11-21T12:00:00.000Z"
 VOTE = {"side": "left", "protocol": "side-by-side", "flips": 0, "zoom": 1, "screen_width": 1280, "screen_height": 800}
 VOTE |= {"pixel_ratio": 1.0, "shown_at": TIME, "loaded_at": TIME, "answered_at": TIME}
