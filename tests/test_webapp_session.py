@@ -3,11 +3,13 @@
 import json
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -209,6 +211,19 @@ def test_a_large_request_is_refused_before_it_is_stored(study):
         connection.putheader("Content-Length", str(10**9))
         connection.endheaders()
         assert connection.getresponse().status == 413
+        connection.close()
+
+
+def test_idle_and_slow_connections_leave_room_for_others(study):
+    """Sixty browsers keep six each; one of them has sent half a vote."""
+    with serving(create_app(study), study) as url, ExitStack() as stack:
+        place = urlsplit(url)
+        for _ in range(360):
+            idle = stack.enter_context(socket.create_connection((place.hostname, place.port)))
+        idle.sendall(b"POST /o/x/vote HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        connection = HTTPConnection(place.netloc, timeout=60)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
         connection.close()
 
 

@@ -18,6 +18,9 @@ from study.votes import connect
 from webapp.app import REQUEST_BYTES, create_app
 
 THREADS = 8
+# Browsers keep up to six open for two minutes, and whoever comes beyond the limit waits for them. Systems commonly
+# allow a process 1,024 files.
+CONNECTIONS = 900
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -79,6 +82,12 @@ def make_server(app: Flask, host: str, port: int) -> tuple[Any, int]:
             raise InputError(f"port {port} of {host} is in use; choose another one with --port") from None
         raise InputError(f"cannot listen on port {port} of {host}: {error.strerror or error}") from None
     server = waitress.create_server(
-        app, sockets=[listener], threads=THREADS, ident=None, max_request_body_size=REQUEST_BYTES
+        app,
+        sockets=[listener],
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=REQUEST_BYTES,
+        connection_limit=CONNECTIONS,
+        asyncore_use_poll=True,  # select() ends at file 1,024
     )
     return server, listener.getsockname()[1]

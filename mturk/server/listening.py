@@ -13,6 +13,9 @@ from flask import Flask
 from study.errors import InputError
 
 THREADS = 8
+# Of each server. Browsers keep up to six open for two minutes, and whoever comes beyond the limit waits for them.
+# Systems commonly allow a process 1,024 files.
+CONNECTIONS = 450
 REQUEST_BYTES = 1024 * 1024  # a submission has a few thousand
 
 
@@ -30,7 +33,13 @@ def make_server(app: Flask, host: str, port: int, option: str = "--port") -> tup
             raise InputError(f"port {port} of {host} is in use; choose another one with {option}") from None
         raise InputError(f"cannot listen on port {port} of {host}: {error.strerror or error}") from None
     server = waitress.create_server(
-        app, sockets=[listener], threads=THREADS, ident=None, max_request_body_size=REQUEST_BYTES
+        app,
+        sockets=[listener],
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=REQUEST_BYTES,
+        connection_limit=CONNECTIONS,
+        asyncore_use_poll=True,  # select() ends at file 1,024
     )
     return server, listener.getsockname()[1]
 
