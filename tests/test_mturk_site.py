@@ -1,9 +1,13 @@
 """The worker site over HTTP: links, tokens, forms, races, limits, what is refused and what is escaped."""
 
 import re
+import socket
 import sqlite3
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from html import unescape
+from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -14,6 +18,7 @@ from mturk_panel import FORM, Site, accept, external, frame_of, generous, html, 
 from mturk.questions.answers import fields
 from mturk.server import worklife
 from mturk.server.invitations import invitation
+from mturk.server.listening import serving
 from mturk.server.rates import KEYS, Rate
 from mturk.server.worker_site import Limits, create_site
 from mturk.server.worklife import revoke_worker
@@ -34,6 +39,12 @@ def site(tmp_path) -> Site:
 def send(site: Site, path: str, **fields: object):
     """Submit from inside the iframe: without any cookie."""
     return site.app.test_client().post(path, data=fields)
+
+
+def page_fields(answer) -> list[tuple[str, str]]:
+    """The hidden fields of the form in a page."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', answer.text)
+    return [(unescape(name), unescape(value)) for name, value in found]
 
 
 def statuses(site: Site) -> list[str]:
@@ -444,7 +455,9 @@ def test_too_many_requests_of_a_worker_or_an_address_answer_429(tmp_path):
     answer = client.get("/")
     assert 0 < int(answer.headers["Retry-After"]) <= 1000 and "too many requests" in answer.text
     token = sign(site.key, "submission", {"worker": worker, "assignment": hit})
-    assert send(site, f"/w/{token}/mturk/externalSubmit", assignmentId=hit, a="1").status_code == 429
+    answer = send(site, f"/w/{token}/mturk/externalSubmit", assignmentId=hit, a=HOSTILE)
+    assert answer.status_code == 429 and page_fields(answer) == [("assignmentId", hit), ("a", HOSTILE)]
+    assert "sandbox allow-forms;" in answer.headers["Content-Security-Policy"] and "<script" not in answer.text
     assert other.get("/").status_code == 200
     site.state.close()
 
@@ -501,8 +514,22 @@ def test_a_full_disk_is_said_and_nothing_is_half_done(site):
     site.rows(f"PRAGMA max_page_count = {pages}")
     answer = send(site, path, assignmentId=assignment, a="x" * 100_000)
     assert answer.status_code == 507 and "disk" in answer.text and statuses(site) == ["accepted"]
+    assert page_fields(answer) == [("assignmentId", assignment), ("a", "x" * 100_000)]  # to send again
     site.rows(f"PRAGMA max_page_count = {pages + 1000}")
     assert send(site, path, assignmentId=assignment, a="x" * 100_000).status_code == 200
+
+
+def test_idle_and_slow_connections_leave_room_for_others(site):
+    """Sixty browsers keep six each; one of them has sent half a submission."""
+    with serving(site.app) as url, ExitStack() as stack:
+        place = urlsplit(url)
+        for _ in range(360):
+            idle = stack.enter_context(socket.create_connection((place.hostname, place.port)))
+        idle.sendall(b"POST /w/x/mturk/externalSubmit HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        connection = HTTPConnection(place.netloc, timeout=60)
+        connection.request("GET", "/static/icon.svg")
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_a_busy_state_is_said(site):

@@ -5,9 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 from flask import Flask, request
-from mturk_panel import Site, external, html, post, publish
+from mturk_panel import FORM, Site, external, html, post, publish
 from test_browser import DESK, PHONE, chromium  # noqa: F401
 
+from mturk.questions.answers import fields
 from mturk.server.invitations import invitation
 from mturk.server.listening import serving
 from mturk.server.worklife import add_worker
@@ -197,6 +198,27 @@ def test_an_answer_inside_the_frame_can_do_nothing(visit, task):
     assert page.frames[-1].evaluate("origin") == "null"
     box = frame.get_by_role("main").bounding_box()
     assert box["width"] < 700  # its style arrived
+
+
+def test_work_that_was_not_kept_is_sent_again(visit):
+    """The frame keeps what the page sent; the page itself, and what its script had collected, are gone."""
+    site, page = visit()
+    publish(site.state, html(FORM))
+    page.reload()
+    page.get_by_role("button", name="Accept and work").click()
+    frame = page.frame_locator("#question")
+    answer = 'left "> <b>' + "x" * 50_000
+    frame.locator("input[name=answer]").fill(answer)
+    pages = site.rows("PRAGMA page_count")[0][0]
+    site.rows(f"PRAGMA max_page_count = {pages}")  # stands for a full disk
+    frame.get_by_role("button", name="Send").click()
+    frame.get_by_text("Nothing was kept").wait_for()
+    assert statuses(site) == ["accepted"]
+    site.rows(f"PRAGMA max_page_count = {pages + 1000}")
+    frame.get_by_role("button", name="Send again").click()
+    page.get_by_role("heading", name="Submitted. Thank you!").wait_for()
+    assert fields(site.rows("SELECT answer FROM assignments")[0][0])["answer"] == answer
+    page.problems[:] = [text for text in page.problems if "507" not in text]
 
 
 def test_a_qualification_test_is_taken_in_its_frame(visit):

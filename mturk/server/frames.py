@@ -31,6 +31,7 @@ TEST_POLICY = (
     " form-action 'self'; frame-ancestors 'self'"
 )
 ANSWER_POLICY = "sandbox; default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
+AGAIN_POLICY = "sandbox allow-forms; default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'"
 
 SUBMIT = re.compile(r"https://(www|workersandbox)\.mturk\.com(?=/mturk/externalSubmit)")
 
@@ -163,10 +164,14 @@ def begun_test(state: State, worker_id: str, type_id: str) -> dict[str, Any] | N
     return applications.begin_test(state, worker_id, type_id)
 
 
-def said(heading: str, text: str) -> Response:
-    """A few words inside the question's frame, which can do nothing."""
-    response = current_app.make_response(render_template("submitted.html", heading=heading, text=[text]))
-    response.headers["Content-Security-Policy"] = ANSWER_POLICY
+def said(heading: str, text: str, again: bool = False) -> Response:
+    """A few words inside the question's frame, which can do nothing; with `again`, but send the same form again.
+
+    The page that made the form is gone by then, and with it the only other copy of the work.
+    """
+    fields = list(request.form.items(multi=True)) if again else []
+    response = current_app.make_response(render_template("submitted.html", heading=heading, text=text, fields=fields))
+    response.headers["Content-Security-Policy"] = AGAIN_POLICY if fields else ANSWER_POLICY
     return response
 
 

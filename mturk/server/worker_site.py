@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from mturk.server.frames import ANSWER_POLICY, frames
+from mturk.server.frames import frames, said
 from mturk.server.invitations import csrf, doors, known_worker
 from mturk.server.listening import REQUEST_BYTES
 from mturk.server.panel import HOST, Panel, check_host, panel, spend, up
@@ -150,12 +150,9 @@ def _not_stored(error: sqlite3.OperationalError | OSError) -> tuple[Response | s
 
 def _say(heading: str, text: str, status: int) -> tuple[Response, int]:
     """A page, or inside a question's frame what fits there."""
-    if status == 429 or status >= 500:
+    passing = status == 429 or status >= 500
+    if passing:
         g.worker = None  # the state is not asked who this is: it may be what does not answer
-    framed = request.blueprint == "frames"
-    response = current_app.make_response(
-        render_template("submitted.html" if framed else "message.html", heading=heading, text=[text])
-    )
-    if framed:
-        response.headers["Content-Security-Policy"] = ANSWER_POLICY
-    return response, status
+    if request.blueprint == "frames":
+        return said(heading, text, again=passing), status
+    return current_app.make_response(render_template("message.html", heading=heading, text=[text])), status
