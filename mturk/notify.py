@@ -5,12 +5,12 @@ With --live their number must be typed first. A message has no token: given agai
 """
 
 import argparse
-import sys
 from contextlib import closing
 from pathlib import Path
 
 from mturk.block import checked_workers
 from mturk.requester.client import add_market_options, open_market
+from mturk.requester.money import ask, counted
 from study.errors import InputError
 from study.folder import Study
 from study.votes import connect
@@ -49,11 +49,9 @@ def main(argv: list[str] | None = None) -> int | None:
         if not workers:
             print(f"nobody to write to ({requester.market})")
             return 0
-        print(f"to {len(workers):,} workers ({requester.market}): {options.subject}")
+        print(f"to {counted(len(workers), 'worker')} ({requester.market}): {options.subject}")
         if requester.market == "live":
-            print(f"Type {len(workers)} to go on: ", end="", flush=True)
-            if sys.stdin.readline().strip() != str(len(workers)):
-                raise InputError("not confirmed: nothing was sent")
+            ask(str(len(workers)), "nothing was sent")
         failures = []
         for start in range(0, len(workers), MOST):
             answer = requester.call(
@@ -80,9 +78,3 @@ def _workers(study: Study, market: str, paid_only: bool) -> list[str]:
             [market, paid_only],
         )
         return [worker for (worker,) in rows]
-
-
-if __name__ == "__main__":
-    from study.command import run
-
-    sys.exit(run(main))

@@ -28,6 +28,7 @@ TRIES = 8  # of one call; the pauses between them add up to about half a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds
 ANSWER_WAIT = 30  # seconds for one answer
 THROTTLED = {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"}
+UNREPEATABLE = {"NotifyWorkers"}  # done again it writes again: not tried again where an answer got lost
 
 
 class Refused(InputError):
@@ -84,13 +85,17 @@ class Requester:
                 time.sleep(random.uniform(0.5, 1) * min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)))
             try:
                 answer: dict[str, Any] = method(**parameters)
+                self._check_speaker(operation, answer)
                 return answer
             except exceptions.ClientError as error:
                 code = str(error.response.get("Error", {}).get("Code", ""))
                 status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
                 if status < 500 and code not in THROTTLED:
+                    self._check_speaker(operation, error.response)
                     raise self._refusal(operation, error.response) from None
                 trouble = f"{code or status}"
+                if code in THROTTLED:  # certainly not done
+                    continue
             except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
                 raise InputError(
                     "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -103,6 +108,11 @@ class Requester:
                         f"no MTurk server answers at {self.endpoint}; start one: eyetune mturk serve PANEL"
                     ) from None
                 trouble = type(error).__name__
+            if operation in UNREPEATABLE:
+                raise Unanswered(
+                    f"{self.endpoint} gave no answer to {operation} ({trouble}); whether it was carried out is not"
+                    " known, and the same command would do it again"
+                )
         raise Unanswered(
             f"{self.endpoint} gave no answer to {operation} in {TRIES} tries ({trouble}); nothing is lost: the same"
             " command goes on from there"
@@ -117,6 +127,16 @@ class Requester:
             if not answer.get("NextToken") or not answer.get(key):
                 return
             token = {"NextToken": answer["NextToken"]}
+
+    def _check_speaker(self, operation: str, response: dict[str, Any]) -> None:
+        """Raise Unanswered where not MTurk answered: botocore takes any web page for an answer without members."""
+        metadata = response.get("ResponseMetadata", {})
+        kind = str(metadata.get("HTTPHeaders", {}).get("content-type", "nothing"))
+        if not kind.startswith("application/x-amz-json"):
+            raise Unanswered(
+                f"{self.endpoint} does not speak MTurk's API: it answered {operation} with {kind.partition(';')[0]}"
+                f" (HTTP {metadata.get('HTTPStatusCode')}); check --endpoint"
+            )
 
     def _refusal(self, operation: str, response: dict[str, Any]) -> InputError:
         error = response.get("Error", {})
@@ -148,19 +168,22 @@ def open_market(options: argparse.Namespace) -> Requester:
     endpoint = options.endpoint or AWS.get(market, LOCAL)
     try:
         parts = urlsplit(endpoint)
-        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        fits = fits and not (parts.query or parts.fragment)
     except ValueError:
         fits = False
+    if "@" in endpoint:
+        raise InputError(f"--endpoint: no name or password in the address, please; it must look like {LOCAL}")
     if not fits:
         raise InputError(f"--endpoint {endpoint}: must look like {LOCAL}")
-    if endpoint in AWS.values():
+    if options.endpoint and parts.hostname in {urlsplit(own).hostname for own in AWS.values()}:
+        raise InputError("--endpoint: AWS's own addresses are chosen by --sandbox and --live; leave --endpoint out")
+    if market in AWS and not options.endpoint:
         print(CLOSED, file=sys.stderr)
+
+    from botocore.exceptions import BotoCoreError
+
     try:
         return Requester(market, endpoint)
-    except Exception as error:
-        # botocore's own errors, for example a profile that does not exist; never the credentials themselves.
-        from botocore.exceptions import BotoCoreError
-
-        if isinstance(error, BotoCoreError):
-            raise InputError(f"boto3 cannot be set up: {' '.join(str(error).split())}") from None
-        raise
+    except BotoCoreError as error:  # for example a profile that does not exist; never the credentials themselves
+        raise InputError(f"boto3 cannot be set up: {' '.join(str(error).split())}") from None

@@ -23,6 +23,11 @@ def confirm(market: str, amount_cents: int, lines: list[str]) -> None:
         print(f"total with fees: ${amount} ({market}: a rehearsal, no money moves)")
         return
     print(f"total with fees: ${amount}, of real money")
-    print(f"Type {amount} to go on: ", end="", flush=True)
-    if sys.stdin.readline().strip() != amount:
-        raise InputError("not confirmed: nothing was sent and nothing was spent")
+    ask(amount, "nothing was sent and nothing was spent")
+
+
+def ask(expected: str, otherwise: str) -> None:
+    """Go on only where exactly `expected` is typed. Raises InputError, with what follows from it, where it is not."""
+    print(f"Type {expected} to go on: ", end="", flush=True)
+    if sys.stdin is None or sys.stdin.readline().strip() != expected:  # None: the command was started without one
+        raise InputError(f"not confirmed: {otherwise}")
