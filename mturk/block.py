@@ -47,11 +47,3 @@ def checked_workers(workers: Sequence[str]) -> list[str]:
         if not WORKER.fullmatch(worker):
             raise InputError(f"--worker {worker!r} is no worker id like A1B2C3D4E5F6G7")
     return list(dict.fromkeys(workers))
-
-
-if __name__ == "__main__":
-    import sys
-
-    from study.command import run
-
-    sys.exit(run(main))

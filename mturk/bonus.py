@@ -38,11 +38,3 @@ def main(argv: list[str] | None = None) -> int | None:
         plan = options.plan or plan_path(study, requester.market)
         pay_bonuses(study, requester, plan, options.label.strip(), options.reason.strip())
     return 0
-
-
-if __name__ == "__main__":
-    import sys
-
-    from study.command import run
-
-    sys.exit(run(main))

@@ -31,11 +31,3 @@ def main(argv: list[str] | None = None) -> int | None:
     with paying(study), closing(open_market(options)) as requester:
         pay_plan(study, requester, options.plan or plan_path(study, requester.market))
     return 0
-
-
-if __name__ == "__main__":
-    import sys
-
-    from study.command import run
-
-    sys.exit(run(main))

@@ -60,11 +60,3 @@ def main(argv: list[str] | None = None) -> int | None:
     with paying(study) if options.verb == "paid" else nullcontext():
         importlib.import_module(MODULES[options.verb]).run(study, options)
     return 0
-
-
-if __name__ == "__main__":
-    import sys
-
-    from study.command import run
-
-    sys.exit(run(main))

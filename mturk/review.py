@@ -81,11 +81,3 @@ def _as_reviewed(stored: sqlite3.Row, proposal: Proposal, left_out: dict[str, st
     if by_plan and stored["status"] == "Approved" and stored["observer"]:
         return Proposal(pay, "yes", "")
     return Proposal(pay, proposal.use if pay == "yes" else "no", proposal.reason)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from study.command import run
-
-    sys.exit(run(main))
