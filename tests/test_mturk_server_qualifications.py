@@ -411,6 +411,10 @@ def test_scores_are_mapped_as_mturk_documents():
     )
     assert [grade(key(scores, by_range), answers) for answers in ({}, {"one": ["a"]}, both)] == [-1, 1, 2]
     assert grade(key(scores, default=-5), {"one": ["a"], "two": ["a", "b"]}) == 0
+    steep = scale.replace("1.5", "999999999")  # 64 bits do not hold it either
+    for score, value in [(999_999_999, 2**31 - 1), (-999_999_999, -(2**31))]:
+        asked = {f"q{number}": {"a": score} for number in range(20)}
+        assert grade(key(asked, steep), {name: ["a"] for name in asked}) == value
     percents = [percent.replace("30", number) for number in ("0", "nan", "1e9", "9" * 10)]
     for wrong in [mapped(""), *percents, scale.replace("1.5", "inf")]:
         with pytest.raises(RequestError) as error:

@@ -67,8 +67,8 @@ def check_key(xml: str, test: list[Choice]) -> None:
 
 
 def grade(xml: str, answers: dict[str, list[str]]) -> int:
-    """The qualification's value for the selections given to each question."""
-    return _score(parse_xml(xml), answers)
+    """The qualification's value for the selections given to each question; what no IntegerValue holds is cut off."""
+    return max(-(2**31), min(2**31 - 1, _score(parse_xml(xml), answers)))
 
 
 def _score(key: Element, answers: dict[str, list[str]]) -> int:
