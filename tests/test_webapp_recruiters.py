@@ -250,6 +250,7 @@ def test_who_took_part_is_told_what_to_do_and_that_is_recorded(client, study, fi
     for _ in range(2):
         page = client.get("/", query_string=second)
         assert page.status_code == 200 and "You took part already" in page.text and says in page.text
+        assert "please write to" in page.text  # whose first task was never handed in is not paid by returning this one
     assert rows(study, "observer IS NULL, outcome, ended_at IS NULL") == [(0, "finished", 0), (1, "again", 0)]
     joined = client.post(f"/join?{urlencode(second)}", data=ticket(study))  # past the page
     assert "You took part already" in client.get("/" + joined.headers["Location"].removeprefix("./")).text

@@ -16,6 +16,15 @@ RETURN = {
     "link": "",
 }
 
+# Of a second task the page cannot know whether the first one was handed in: time runs out, connections break.
+NOT_HANDED_IN = {
+    "mturk": "If you could not submit the HIT in which you finished, please write to the requester: your answers are"
+    " stored with your worker ID.",
+    "prolific": "If you could not hand in the submission in which you finished, please write to the researchers on"
+    " Prolific: your answers are stored with your Prolific ID.",
+    "link": "",
+}
+
 SAID = {
     "again": (
         "You took part already",
@@ -41,7 +50,10 @@ def turned_away(recruiting: Recruiting, arrival: Arrival | None, outcome: Outcom
     if arrival is not None and arrival.channel == "prolific" and code:
         link = {"address": PROLIFIC + code, "label": "Go back to Prolific", "by_itself": False}
         return {"heading": heading, "text": [text, "Please go back to Prolific with this button."], "link": link}
-    return {"heading": heading, "text": [text, RETURN[arrival.channel]] if arrival else [text]}
+    if arrival is None:
+        return {"heading": heading, "text": [text]}
+    more = NOT_HANDED_IN[arrival.channel] if outcome == "again" else ""
+    return {"heading": heading, "text": [text, RETURN[arrival.channel], more]}
 
 
 def finished(recruiting: Recruiting, arrival: Arrival, key: str, observer: str, thanks: list[str]) -> dict[str, Any]:
