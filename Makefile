@@ -7,11 +7,13 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/eyetune demo demo-study
 
+# Files are shared between processes, one a core; torch then takes one core in each.
+test: export OMP_NUM_THREADS = 1
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 # Minutes: what `make test` does a little of. Damaged .eyt files, and images of every size.
 fuzz: export EYETUNE_FUZZ = 20000

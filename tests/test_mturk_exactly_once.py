@@ -23,7 +23,7 @@ from study.votes import connect
 
 TESTS = Path(__file__).resolve().parent
 HITS = int(os.environ.get("EYETUNE_FAULTS", "60"))  # `make faults` takes 1,000
-STRIDE = os.environ.get("EYETUNE_STRIDE", "5")  # of the points at which a command is killed; `make faults` takes all
+STRIDE = os.environ.get("EYETUNE_STRIDE", "9")  # of the points at which a command is killed; `make faults` takes all
 
 
 @pytest.mark.parametrize("scenario", ["publish", "extend", "pay", "bonus"])
