@@ -95,6 +95,10 @@ def test_a_request_in_due_form(market):
         ({"X-Amz-Target": "MTurkRequesterServiceV20140817.GetAccountBalance"}, "UnknownOperationException"),
         ({"Host": "evil.example"}, "AccessDeniedException"),
         ({"Host": "127.0.0.1.evil.example:8002"}, "AccessDeniedException"),
+        ({"Content-Type": "text/plain"}, "AccessDeniedException"),
+        ({"Content-Type": "text/plain; application/x-amz-json-1.1"}, "AccessDeniedException"),
+        ({"Origin": "null"}, "AccessDeniedException"),
+        ({"Origin": "http://127.0.0.1:8003"}, "AccessDeniedException"),
     ],
 )
 def test_the_front_door(market, changes, kind):

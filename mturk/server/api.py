@@ -34,6 +34,7 @@ from mturk.server.state import State
 from study.fees import dollars
 
 TARGET = "MTurkRequesterServiceV20170117"
+CONTENT_TYPE = "application/x-amz-json-1.1"
 REQUEST_BYTES = 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -146,6 +147,8 @@ def _read() -> tuple[str, str, dict[str, Any]]:
     """The requester, the operation and its parameters in the HTTP request. Raises _Rejected."""
     if not _is_loopback(request.host):  # a web page that made its own name point here
         raise _Rejected("AccessDeniedException", "This server is for its own machine: use 127.0.0.1.", 403)
+    if "Origin" in request.headers or request.mimetype != CONTENT_TYPE:  # what browsers send for pages
+        raise _Rejected("AccessDeniedException", f"This server is for programs, which send {CONTENT_TYPE}.", 403)
     service, _, operation = request.headers.get("X-Amz-Target", "").partition(".")
     if service != TARGET or operation not in OPERATIONS:
         raise _Rejected("UnknownOperationException", f"There is no operation {service}.{operation} here.")
@@ -177,7 +180,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _answer(body: dict[str, Any], status: int, request_id: str) -> Response:
-    response = Response(json.dumps(body), status, content_type="application/x-amz-json-1.1")
+    response = Response(json.dumps(body), status, content_type=CONTENT_TYPE)
     response.headers["x-amzn-RequestId"] = request_id
     return response
 
