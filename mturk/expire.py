@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mturk.requester.client import add_market_options, open_market
+from mturk.requester.expiry import offer_until
 from mturk.requester.hits import all_hits
 from mturk.requester.lock import paying
 from mturk.requester.money import counted
-from mturk.requester.submissions import record_state
 from study.errors import InputError
 from study.folder import Study
+from study.tokens import secret_key
 from study.votes import connect
 
 
@@ -29,9 +30,10 @@ def main(argv: list[str] | None = None) -> int | None:
         unknown = [identity for identity in options.hit or [] if identity not in hits]
         if unknown:
             raise InputError(f"--hit {unknown[0]}: not one of this study's HITs ({requester.market})")
-        chosen = options.hit or [identity for identity, hit in hits.items() if hit["status"] == "open"]
-        for identity in chosen:
-            requester.call("UpdateExpirationForHIT", HITId=identity, ExpireAt=datetime(2005, 11, 2, tzinfo=UTC))
-            record_state(store, requester.market, requester.call("GetHIT", HITId=identity)["HIT"])
-    print(f"{counted(len(chosen), 'HIT')} expired ({requester.market}); what is still submitted: eyetune mturk collect")
+        chosen = [hits[identity] for identity in dict.fromkeys(options.hit or [])]
+        chosen = chosen or [hit for hit in hits.values() if hit["status"] == "open"]
+        over = datetime(2005, 11, 2, tzinfo=UTC)  # before MTurk began: at once
+        expired = offer_until(store, requester, chosen, over, secret_key(study))
+    print(f"{counted(expired, 'HIT')} expired ({requester.market}); what is still submitted: eyetune mturk collect"
+          f" {study.root}")  # fmt: skip
     return 0

@@ -146,7 +146,7 @@ def test_hits_are_extended_to_nine_places_and_no_further(make_study, market, cap
     assert [hit["MaxAssignments"] for hit in market.hits()] == [9]
     market.run(study, "extend", "--sessions", "9")
     assert [hit["MaxAssignments"] for hit in market.hits()] == [9]
-    with pytest.raises(InputError, match="1 places do not fit into the published HITs"):
+    with pytest.raises(InputError, match="1 too many for the published HITs"):
         market.run(study, "extend", "--sessions", "10")
     with connect(study.votes_path) as store:
         assert ledger.account(store, "local").committed == 540
@@ -165,6 +165,59 @@ def test_the_cap_holds_for_extending_and_for_offering_hits_again(make_study, mar
     assert [hit["HITStatus"] for hit in market.hits()] == ["Assignable"]
     with connect(study.votes_path) as store:
         assert ledger.account(store, "local").committed == 180
+
+
+def test_work_that_was_submitted_stays_promised_when_its_hit_expires(make_study, market):
+    """Two of three places are filled and not collected yet; MTurk will pay them, so the cap must count them."""
+    study = page_study(make_study, spending_cap_usd="2.40", question="page")  # 1.80 for three
+    market.run(study, "publish", "--unchecked")
+    hit = market.hits()[0]["HITId"]
+    for name in ("Ana", "Ben"):
+        worker = worklife.add_worker(market.state, name)
+        worklife.submit(market.state, worker, worklife.accept(market.state, worker, hit), [("eyetune", "x")])
+    market.run(study, "expire")
+    with connect(study.votes_path) as store:
+        assert ledger.account(store, "local") == ledger.Account(paid=0, promised=120)
+    text = study.settings_path.read_text()
+    study.settings_path.write_text(text.replace("sessions = 3\n", "sessions = 6\n", 1))
+    with pytest.raises(InputError, match=r"\$1.20 are spent or promised already, and \$1.80 more would pass the cap"):
+        market.run(study, "publish", "--unchecked")
+
+
+def test_hits_that_mturk_does_not_know_are_named_and_keep_no_other_from_expiring(make_study, market, capsys):
+    study = page_study(make_study, batch=1)
+    market.run(study, "publish", "--unchecked")
+    lost = market.hits()[0]["HITId"]
+    with connect(study.votes_path) as store:
+        store.execute("UPDATE hits SET id = 'UNKNOWNTOMTURK' WHERE id = ?", [lost])
+    market.run(study, "expire")
+    said = capsys.readouterr().out
+    assert "UNKNOWNTOMTURK: MTurk refuses UpdateExpirationForHIT" in said and "2 HITs expired" in said
+    assert sorted(hit["HITStatus"] for hit in market.hits()) == ["Assignable", "Reviewable", "Reviewable"]
+    market.run(study, "extend", "--hours", "5")
+    assert [hit["HITStatus"] for hit in market.hits()] == ["Assignable"] * 3
+
+
+def test_places_are_added_to_an_expired_hit_only_with_more_time(make_study, market):
+    """Nobody would be offered them, and they would count as published."""
+    study = page_study(make_study)
+    market.run(study, "publish", "--unchecked")
+    market.run(study, "expire")
+    with pytest.raises(InputError, match="to what has expired places are added with --hours only"):
+        market.run(study, "extend", "--sessions", "5")
+    market.run(study, "extend", "--sessions", "5", "--hours", "2")
+    assert [(hit["MaxAssignments"], hit["HITStatus"]) for hit in market.hits()] == [(5, "Assignable")]
+    with connect(study.votes_path) as store:
+        assert ledger.account(store, "local") == ledger.Account(paid=0, promised=300)
+
+
+@pytest.mark.parametrize("options", [["--sessions", "0"], ["--sessions", "-3"], ["--hours", "0"]])
+def test_extending_to_nothing_or_where_nothing_is_published_is_refused(make_study, market, options):
+    study = page_study(make_study)
+    with pytest.raises(InputError, match="must be"):
+        market.run(study, "extend", *options)
+    with pytest.raises(InputError, match="nothing is published"):
+        market.run(study, "extend", "--hours", "3")
 
 
 def test_what_mturk_approved_by_itself_stands_in_the_ledger_as_paid(make_study, market):

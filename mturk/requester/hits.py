@@ -20,6 +20,7 @@ MASTERS = {
 }
 MOST_REQUIREMENTS = 10  # of a HIT
 HOUR, MINUTE = 3600, 60  # seconds
+NO_SUCH_HIT = "AWS.MechanicalTurk.HITDoesNotExist"
 
 
 def create_parameters(hits: Hits, market: str, places: int, token: str, took_part: str | None) -> dict[str, Any]:

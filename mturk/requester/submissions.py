@@ -11,7 +11,7 @@ from typing import Any
 from mturk.questions.answers import fields
 from mturk.questions.sessions import store_form_votes
 from mturk.requester.client import Refused, Requester
-from mturk.requester.hits import all_hits, iso
+from mturk.requester.hits import NO_SUCH_HIT, all_hits, iso
 from mturk.requester.ledger import token
 from study.errors import InputError
 from study.tokens import unsign
@@ -33,29 +33,33 @@ def refresh(store: sqlite3.Connection, requester: Requester, key: str) -> Collec
     """Bring the tables `hits` and `assignments` up to what MTurk says now. One transaction a HIT."""
     found = Collected()
     for hit in all_hits(store, requester.market):
-        try:
-            remote = requester.call("GetHIT", HITId=hit["id"])["HIT"]
-        except Refused as refusal:
-            if refusal.code != "AWS.MechanicalTurk.HITDoesNotExist":
-                raise
-            found.problems.append(f"HIT {hit['id']}: {requester.endpoint} does not know it")
-            continue
-        listing = list(requester.pages("ListAssignmentsForHIT", "Assignments", HITId=hit["id"]))
-        with transaction(store):
-            for assignment in listing:
-                _record(store, hit, assignment, key, found)
-            record_state(store, requester.market, remote)
+        refresh_hit(store, requester, hit, key, found)
     return found
 
 
-def record_state(store: sqlite3.Connection, market: str, remote: dict[str, Any]) -> None:
-    """Write a HIT's state, places and expiry as GetHIT tells them."""
+def refresh_hit(store: sqlite3.Connection, requester: Requester, hit: sqlite3.Row, key: str, found: Collected) -> None:
+    """Write a HIT's state and what was submitted for it, as MTurk tells them, and count it in `found`.
+
+    Both together: by its state a HIT that is over promises no more than what was collected. The state is asked for
+    first, so that it is never ahead of the submissions.
+    """
+    try:
+        remote = requester.call("GetHIT", HITId=hit["id"])["HIT"]
+    except Refused as refusal:
+        if refusal.code != NO_SUCH_HIT:
+            raise
+        found.problems.append(f"HIT {hit['id']}: {requester.endpoint} does not know it")
+        return
+    listing = list(requester.pages("ListAssignmentsForHIT", "Assignments", HITId=hit["id"]))
     status = remote["HITStatus"]
     state = "open" if status in OPEN else "deleted" if status == "Disposed" else "expired"
-    store.execute(
-        "UPDATE hits SET status = ?, expires_at = ? WHERE market = ? AND id = ?",
-        [state, iso(remote["Expiration"]), market, remote["HITId"]],
-    )
+    with transaction(store):
+        for assignment in listing:
+            _record(store, hit, assignment, key, found)
+        store.execute(
+            "UPDATE hits SET status = ?, expires_at = ? WHERE market = ? AND id = ?",
+            [state, iso(remote["Expiration"]), hit["market"], hit["id"]],
+        )
 
 
 def record_approved(store: sqlite3.Connection, hit: sqlite3.Row, assignment: str, worker: str, key: str) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mturk.requester.client import Refused, Requester
+from mturk.requester.hits import NO_SUCH_HIT
 from mturk.reviewing.plan import Row
 from study.errors import InputError
 
 STATUSES = ["Submitted", "Approved", "Rejected"]
-NO_SUCH_HIT = "AWS.MechanicalTurk.HITDoesNotExist"
 
 
 def listed(requester: Requester, hits: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
