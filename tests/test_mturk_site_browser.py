@@ -260,6 +260,34 @@ def test_time_running_out_is_said(visit, task):
     assert statuses(site) == ["abandoned"]
 
 
+def test_a_server_that_is_away_and_a_lost_sign_in_are_said(visit, task):
+    """And what to do then: the frame's own error would not go away, and the work would not be submitted."""
+    site, page = visit()
+    publish(site.state, external(task))
+    page.reload()
+    page.get_by_role("button", name="Accept and work").click()
+    page.wait_for_selector("#left")
+
+    def look() -> None:
+        page.evaluate("document.getElementById('question').dispatchEvent(new Event('load'))")
+
+    page.route("**/state", lambda route: route.abort())
+    look()
+    page.get_by_text("The server does not answer").wait_for()
+    page.unroute("**/state")
+    look()
+    page.get_by_text("The server is back. If the question shows an error").wait_for()
+    page.reload()
+    assert page.locator("#alarm").is_hidden()
+    page.context.clear_cookies()
+    look()
+    page.get_by_text("You are signed out").wait_for()
+    page.frame_locator("#question").get_by_role("button", name="Send").click()  # goes by its own token
+    page.frame_locator("#question").get_by_text("Your work was submitted").wait_for()
+    assert statuses(site) == ["submitted"]
+    page.problems[:] = [text for text in page.problems if "403" not in text and "ERR_FAILED" not in text]
+
+
 @pytest.mark.parametrize("width", [PHONE["width"], 320])  # 320: also what WCAG 1.4.10 asks for
 def test_a_phone_shows_everything_in_its_width(visit, task, width):
     site, page = visit(PHONE | {"width": width})

@@ -10,6 +10,7 @@ const alarm = document.getElementById("alarm");
 const end = Date.now() + 1000 * Number(work.dataset.seconds); // by the wall clock: a laptop that slept is late too
 let due = false; // the frame shows another page: perhaps what follows a submission
 let asking = false;
+let lost = false; // the server did not answer for a while: what the frame sent meanwhile led to an error
 let over = false;
 
 tick();
@@ -37,17 +38,19 @@ async function ask() {
   asking = true;
   due = false;
   try {
-    const answer = await fetch(work.dataset.state, { headers: { Accept: "application/json" } });
-    if (answer.status === 401) return say("You are signed out. Use your personal link again in another tab; your work here stays open.");
+    const headers = { Accept: "application/json" };
+    const answer = await fetch(work.dataset.state, { headers, signal: AbortSignal.timeout(ASK) });
+    if (answer.status === 403) return say("You are signed out. Use your personal link again in another tab; your work here stays open.");
     if (!answer.ok) return;
-    alarm.hidden = true;
     const { open } = await answer.json();
     if (!open) {
       over = true;
       location.reload(); // the same address now tells what became of it
-    }
+    } else if (lost) say("The server is back. If the question shows an error, load this page again.");
+    else alarm.hidden = true;
   } catch {
-    say("The server does not answer. Stay on this page; it goes on as soon as the server is back.");
+    lost = true;
+    say("The server does not answer. Stay on this page; it says so when the server is back.");
   } finally {
     asking = false;
   }
