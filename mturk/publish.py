@@ -5,10 +5,10 @@ asked for it and settled after; a run that was ended anywhere is continued by th
 """
 
 import argparse
+import http.client
 import json
 import re
 import sqlite3
-import urllib.error
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -91,12 +91,12 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
         took_part = took_part_type(requester, study)
         progress = tqdm(total=len(interrupted) + len(sizes), unit="HIT", desc="publishing")
         with progress:
-            known = _annotated(requester) if interrupted else {}
+            known = _annotated(requester)
             for entry in interrupted:
                 _create(store, requester, study, entry, known.get(entry["token"]))
                 progress.update()
             for size in sizes:
-                entry = _write(store, study, market, size, question, took_part)
+                entry = _write(store, study, market, size, question, took_part, known)
                 _create(store, requester, study, entry, None)
                 progress.update()
         spent = ledger.account(store, market)
@@ -107,15 +107,30 @@ def publish(study: Study, requester: Requester, check_page: bool = True) -> None
 
 
 def _write(
-    store: sqlite3.Connection, study: Study, market: str, size: int, question: str | None, took_part: str | None
+    store: sqlite3.Connection,
+    study: Study,
+    market: str,
+    size: int,
+    question: str | None,
+    took_part: str | None,
+    known: dict[str, dict[str, Any]],
 ) -> sqlite3.Row:
-    """The ledger's new entry for one more HIT; a form's (without `question`) has a new session's trials."""
+    """The ledger's new entry for one more HIT; a form's (without `question`) has a new session's trials.
+
+    Raises InputError where MTurk has that HIT already (`known`, by token): then this ledger is not the only one.
+    """
     hits = study.settings.hits
     reward, fee = unit_cents(hits, size)
     observer = plan_form_session(study) if question is None else None
     with transaction(store):
         number = len(ledger.entries(store, market, "create"))
         name = ledger.token(secret_key(study), market, "create", number)
+        if name in known:
+            raise InputError(
+                f"{study.root} is a copy, or an older backup, of a study that has published more: MTurk has HIT"
+                f" {known[name]['HITId']}, which this ledger does not know. Nothing more was published; go on in the"
+                " folder that published it"
+            )
         parameters = create_parameters(hits, market, size, name, took_part)
         if question is not None:
             parameters["Question"] = question
@@ -139,23 +154,27 @@ def _create(
     try:
         hit = known or requester.call("CreateHIT", **parameters)["HIT"]
     except Refused as refusal:
-        if refusal.code != EXISTS:
+        # Perhaps an earlier try of this call got through, whose answer was lost. Where MTurk will not say, the entry
+        # stays open.
+        found = _existing(requester, entry["token"], refusal)
+        if found is None and refusal.code == EXISTS:
+            raise InputError(
+                f"MTurk says that the HIT of token {entry['token']} exists, but does not show it; try again later"
+            ) from None
+        if found is None:
             ledger.settle(store, entry["token"], "refused", {"code": refusal.code, "message": refusal.message})
             raise
-        hit = _existing(requester, entry["token"], refusal.message)
+        hit = found
     ledger.settle(store, entry["token"], "done", {"HITId": hit["HITId"]}, lambda c: record_hit(c, entry, hit))
 
 
-def _existing(requester: Requester, token: str, message: str) -> dict[str, Any]:
-    """The HIT that exists already for this token, from what MTurk says of it."""
-    for identity in re.findall(r"\b[A-Z0-9]{10,64}\b", message):
+def _existing(requester: Requester, token: str, refusal: Refused) -> dict[str, Any] | None:
+    """The HIT that exists for this token though its creation was refused; None where there is none."""
+    for identity in re.findall(r"\b[A-Z0-9]{10,64}\b", refusal.message) if refusal.code == EXISTS else []:
         hit: dict[str, Any] = requester.call("GetHIT", HITId=identity)["HIT"]
         if hit.get("RequesterAnnotation") == token:
             return hit
-    found = _annotated(requester).get(token)
-    if not found:
-        raise InputError(f"MTurk says that the HIT of token {token} exists, but does not show it; try again later")
-    return found
+    return _annotated(requester).get(token)
 
 
 def _annotated(requester: Requester) -> dict[str, dict[str, Any]]:
@@ -169,7 +188,7 @@ def _check_page(url: str) -> None:
     try:
         with urllib.request.urlopen(preview, timeout=PAGE_WAIT) as response:
             response.read(1)
-    except (OSError, ValueError, urllib.error.HTTPError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(
             f"hits.url = {url!r} does not answer ({error}); start eyetune serve and what makes it public first, or say"
             " --unchecked where only this machine cannot reach it"
