@@ -45,6 +45,12 @@ MTURK_VERBS = {  # of `eyetune mturk`
     "invite": ("mturk.invite", "personal links to the local MTurk"),
 }
 
+BPG_VERBS = {  # of `eyetune bpg`
+    "encode": ("distortions.bpg.encode", "a photograph as a BPG file"),
+    "decode": ("distortions.bpg.decode", "a BPG file as PNG"),
+    "info": ("distortions.bpg.info", "what BPG files hold"),
+}
+
 HELP = """usage: {command} VERB [options]
 
 {about}
@@ -56,6 +62,7 @@ HELP = """usage: {command} VERB [options]
 ABOUT = "Turns human judgments of compressed images into a loss that codecs are trained with."
 MTURK_ABOUT = "Recruiting and paying workers through the MTurk Requester API: rehearsed locally, for money with --live."
 CODEC_ABOUT = "Learned image codecs: training, compressed files, and what they are worth."
+BPG_ABOUT = "BPG, Better Portable Graphics: files that Bellard's programs read and write, through a stock HEVC codec."
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -65,9 +72,12 @@ def main(argv: list[str] | None = None) -> int | None:
         return _dispatch("eyetune codec", CODEC_ABOUT, CODEC_VERBS, arguments[1:])
     if arguments[:1] == ["mturk"]:
         return _dispatch("eyetune mturk", MTURK_ABOUT, MTURK_VERBS, arguments[1:])
+    if arguments[:1] == ["bpg"]:
+        return _dispatch("eyetune bpg", BPG_ABOUT, BPG_VERBS, arguments[1:])
     mturk = {f"mturk {verb}": value for verb, value in MTURK_VERBS.items()}
     codec = {f"codec {verb}": value for verb, value in CODEC_VERBS.items()}
-    return _dispatch("eyetune", ABOUT, VERBS | mturk | codec, arguments)
+    bpg = {f"bpg {verb}": value for verb, value in BPG_VERBS.items()}
+    return _dispatch("eyetune", ABOUT, VERBS | mturk | codec | bpg, arguments)
 
 
 def _dispatch(command: str, about: str, verbs: dict[str, tuple[str, str]], arguments: list[str]) -> int | None:

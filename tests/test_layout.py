@@ -73,7 +73,7 @@ def test_no_module_is_named_like_another(path):
 
 
 def test_help_starts_without_heavy_imports():
-    code = "import sys, eyetune; [eyetune.main([*family, '--help']) for family in ([], ['codec'], ['mturk'])]"
+    code = "import sys, eyetune; [eyetune.main([*family, '--help']) for family in ([], ['codec'], ['mturk'], ['bpg'])]"
     code += "; print(*sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(finished.stdout.splitlines()[-1].split())
@@ -91,7 +91,10 @@ def test_every_verb_has_help_and_is_in_the_readme(capsys):
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
 
 
-@pytest.mark.parametrize(("family", "verbs"), [("codec", eyetune.CODEC_VERBS), ("mturk", eyetune.MTURK_VERBS)])
+@pytest.mark.parametrize(
+    ("family", "verbs"),
+    [("codec", eyetune.CODEC_VERBS), ("mturk", eyetune.MTURK_VERBS), ("bpg", eyetune.BPG_VERBS)],
+)
 def test_every_verb_of_a_family_has_help_and_is_in_the_readme(family, verbs, capsys):
     readme = (ROOT / "README.md").read_text()
     assert eyetune.main([family, "--help"]) == 0

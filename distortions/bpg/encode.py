@@ -1,0 +1,57 @@
+"""`eyetune bpg encode IMAGE FILE.bpg`: a photograph as a BPG file."""
+
+import argparse
+from pathlib import Path
+
+from study.errors import InputError
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Encode the image."""
+    parser = argparse.ArgumentParser(prog="eyetune bpg encode", description=__doc__)
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="a photograph")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the BPG file to write")
+    parser.add_argument("--qp", type=int, default=29, help="quantisation, 0 (finest) to 51 (default: %(default)s)")
+    parser.add_argument("--preset", default="veryslow", help="x265's, ultrafast to placebo (default: %(default)s)")
+    parser.add_argument(
+        "--subsampling", default="4:4:4",
+        help='4:4:4, 4:2:2, 4:2:0, "4:2:2 MPEG-2", "4:2:0 MPEG-2" or grey (default: %(default)s)',
+    )  # fmt: skip
+    parser.add_argument(
+        "--colour", default="ycbcr", help="ycbcr, ycbcr-709, ycbcr-2020, ycgco or rgb (default: %(default)s)"
+    )
+    parser.add_argument("--depth", type=int, default=8, help="bits a sample: 8, 10 or 12 (default: %(default)s)")
+    parser.add_argument("--limited-range", action="store_true", help="video's range of values (default: all values)")
+    parser.add_argument("--program", default="x265", help="x265, or bpgenc where it is there (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace FILE")
+    options = parser.parse_args(argv)
+    if options.file.exists() and not options.force:
+        raise InputError(f"{options.file}: is there already; replace it with --force")
+
+    from pydantic import ValidationError
+
+    from distortions.bpg.coder import Bpg
+    from distortions.protocol import CodecError
+    from study.files import write_bytes
+    from study.photographs import Refused, read
+
+    settings = {name: getattr(options, name) for name in Bpg.model_fields}
+    try:
+        codec = Bpg(**settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if not problem["loc"]:
+            raise InputError(str(problem["ctx"]["error"])) from None
+        name = str(problem["loc"][0])
+        raise InputError(
+            f"--{name} {problem['input']}: none of its values; there are: {Bpg.model_fields[name].description}"
+        ) from None
+    try:
+        image = read(options.image)
+        data = codec.encode(image)
+    except (Refused, CodecError) as error:
+        raise InputError(f"{options.image}: {error}") from None
+    write_bytes(options.file, data)
+    height, width = image.shape[:2]
+    print(f"{options.file}  {len(data):,} bytes  {8 * len(data) / (height * width):.3f} bits per pixel")
+    return 0
