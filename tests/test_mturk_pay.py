@@ -127,7 +127,7 @@ def test_an_approval_that_is_repeated_after_a_lost_answer_is_done_not_refused(la
     assert lab.account() == lab.balance() == (120, 8 * 120)
 
 
-def test_a_refused_approval_stays_open_keeps_none_waiting_and_is_tried_again(lab):
+def test_a_refused_approval_is_settled_as_such_keeps_none_waiting_and_is_tried_again(lab):
     names = [lab.work("one"), lab.work("two")]
     lab.collect()
     plan = lab.plan()
@@ -136,6 +136,8 @@ def test_a_refused_approval_stays_open_keeps_none_waiting_and_is_tried_again(lab
         lab.pay(plan)
     assert lab.watched.calls["ApproveAssignment"] == 2
     assert lab.account() == (0, 9 * 120)
+    with connect(lab.study.votes_path) as store:  # an open entry would be called interrupted for ever
+        assert [row["outcome"] for row in ledger.entries(store, "local", "approve")] == ["refused", "refused"]
     lab.watched.refuse = set()
     lab.pay(plan)
     assert {lab.statuses()[name] for name in names} == {"approved"}

@@ -1,6 +1,7 @@
 """A bonus is paid once per label, whatever the server, the network and the plan's owner do meanwhile."""
 
 import os
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,8 @@ from mturk import block, notify
 from mturk.requester import client, ledger
 from mturk.server.api import create_api
 from mturk.server.listening import serving
-from mturk.server.worklife import accept, add_worker, available_hits, messages_of, submit
+from mturk.server.work_done import messages_of
+from mturk.server.worklife import accept, add_worker, available_hits, submit
 from study.errors import InputError
 from study.tokens import sign
 from study.votes import connect, transaction
@@ -111,14 +113,34 @@ def test_a_bonus_whose_answer_was_lost_is_not_sent_again(lab, one, monkeypatch, 
 def test_a_bonus_that_never_arrived_is_sent_with_the_reason_of_the_first_time(lab, one, monkeypatch):
     """Written into the ledger, and killed before the call: an equal bonus of another label is not taken for it."""
     lab.bonus(give(lab, one, "0.50"), label="first")
-    monkeypatch.setattr(lab.requester, "call", None)
-    with pytest.raises(TypeError):
+    call = lab.requester.call
+
+    def killed(operation, **parameters):
+        if operation == "SendBonus":
+            raise KeyboardInterrupt
+        return call(operation, **parameters)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(lab.requester, "call", killed)
         lab.bonus(give(lab, one, "0.50"), label="second")
-    monkeypatch.undo()
-    lab.requester.__dict__.pop("call", None)
-    assert lab.account() == (180, 8 * 120)
-    lab.bonus(give(lab, one, "0.50"), label="second")
+    assert lab.account() == (180, 8 * 120 + 60)
+    lab.bonus(give(lab, one, "0.50", message="another"), label="second")
     assert lab.bonuses() == 2 * [(*one, 50, "well done")]
+    assert lab.account() == lab.balance() == (240, 8 * 120)
+
+
+@pytest.mark.parametrize("hours", [0, 30])
+def test_a_ledger_from_before_the_bonus_does_not_pay_it_again(lab, one, tmp_path, hours):
+    """A copy or a backup of votes.sqlite: after 24 hours MTurk has forgotten the token, and would pay again."""
+    plan = give(lab, one, "0.50")
+    backup = shutil.copy(lab.study.votes_path, tmp_path)
+    lab.bonus(plan)
+    shutil.copy(backup, lab.study.votes_path)
+    assert lab.account() == (120, 8 * 120)
+    lab.late += timedelta(hours=hours)
+    lab.bonus(plan)
+    assert lab.bonuses() == [(*one, 50, "well done")]
+    assert lab.account() == lab.balance() == (180, 8 * 120)
 
 
 def test_a_bonus_on_its_way_keeps_its_amount(lab, one, monkeypatch):

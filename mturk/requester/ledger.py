@@ -75,7 +75,7 @@ def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: i
             f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (token) DO UPDATE SET count = excluded.count, reward_cents = excluded.reward_cents,"
             " fee_cents = excluded.fee_cents, request = excluded.request, written_at = excluded.written_at,"
-            " settled_at = NULL, outcome = NULL WHERE ledger.outcome = 'refused'",
+            " settled_at = NULL, outcome = NULL, answer = NULL WHERE ledger.outcome = 'refused'",
             [
                 entry.token,
                 entry.channel,
@@ -92,17 +92,6 @@ def write(connection: sqlite3.Connection, entries: Sequence[Entry], cap_cents: i
         )
     for market in {entry.market for entry in entries}:
         check_cap(connection, market, cap_cents)
-
-
-def reopen(connection: sqlite3.Connection, entry: Entry, cap_cents: int | None) -> None:
-    """Take up again what was refused, with the amount and the request of `entry`; as `write` in all else."""
-    assert connection.in_transaction
-    connection.execute(
-        "UPDATE ledger SET outcome = NULL, settled_at = NULL, answer = NULL, written_at = ?, reward_cents = ?,"
-        " fee_cents = ?, request = ? WHERE token = ? AND outcome = 'refused'",
-        [now(), entry.reward_cents, entry.fee_cents, json.dumps(entry.request, sort_keys=True), entry.token],
-    )
-    check_cap(connection, entry.market, cap_cents)
 
 
 def check_cap(connection: sqlite3.Connection, market: str, cap_cents: int | None) -> None:

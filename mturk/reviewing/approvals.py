@@ -157,11 +157,11 @@ def _carry_out(store: sqlite3.Connection, requester: Requester, key: str, call: 
     wanted = "Approved" if call.action == "approve" else "Rejected"
     try:
         answer = requester.call("ApproveAssignment" if call.action == "approve" else "RejectAssignment", **parameters)
-    except Refused:
-        # Perhaps an earlier try got through, or MTurk approved it just now. Else the entry stays open, and so does the
-        # assignment: the same command tries it again.
+    except Refused as refusal:
+        # Perhaps an earlier try got through, or MTurk approved it just now.
         now = listed(requester, [call.stored["hit"]]).get((row.assignment, row.worker), {})
         if now.get("AssignmentStatus") != wanted:
+            ledger.settle(store, entry.token, "refused", {"code": refusal.code, "message": refusal.message})
             raise
         answer = {"reported": wanted}
     answer.pop("ResponseMetadata", None)

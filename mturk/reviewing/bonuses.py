@@ -1,7 +1,7 @@
 """Pay a plan's bonuses, each once per label.
 
-SendBonus knows a token again for 24 hours. What an interrupted run left open is therefore looked up first in what MTurk
-says it has paid, and sent again, with the same token, only where it is not there.
+SendBonus knows a token again for 24 hours. Each bonus is therefore looked up first in what MTurk says it has paid, and
+sent only where it is not there: an interrupted run may have paid it, or a copy of the study's folder.
 """
 
 import json
@@ -130,17 +130,14 @@ def _check_cap(store: sqlite3.Connection, study: Study, market: str, due: list[B
 
 
 def _pay(store: sqlite3.Connection, requester: Requester, bonus: Bonus, cap_cents: int) -> None:
-    """Write the entry, send the bonus, settle the entry."""
-    entry, open_since = bonus.entry, bonus.before is not None and bonus.before["outcome"] is None
-    if open_since and _was_paid(store, requester, entry):
+    """Write the entry, send the bonus where MTurk has not paid it, settle the entry."""
+    entry = bonus.entry
+    if bonus.before is None or bonus.before["outcome"] == "refused":
+        with transaction(store):
+            ledger.write(store, [entry], cap_cents)
+    if _was_paid(store, requester, entry):
         ledger.settle(store, entry.token, "done", {"reported": "paid"})
         return
-    if not open_since:
-        with transaction(store):
-            if bonus.before is None:
-                ledger.write(store, [entry], cap_cents)
-            else:
-                ledger.reopen(store, entry, cap_cents)
     try:
         answer = requester.call("SendBonus", **entry.request)
     except Refused as refusal:
