@@ -12,7 +12,7 @@ from capo_mturk.errors.request_error import RequestError
 from local_market import HIT, HOUR, external, running_market
 
 from mturk.questions.answers import fields
-from mturk.server import worklife
+from mturk.server import work_done
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_awscli_leads_a_hit_through_its_life(market, tmp_path):
     aws("update-expiration-for-hit", "--hit-id", hit, "--expire-at", "0")
     aws("delete-hit", "--hit-id", hit)
     assert aws("get-account-balance") == {"AvailableBalance": "9998.20", "OnHoldBalance": "0.00"}
-    assert worklife.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}
+    assert work_done.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}
 
 
 def test_capo_mturk_leads_a_hit_through_its_life(market):
@@ -91,4 +91,4 @@ def test_capo_mturk_leads_a_hit_through_its_life(market):
         assert client.get_hit(hit)["hit"]["hit_status"] == "Reviewable"
         client.delete_hit(hit)
         assert client.get_account_balance()["available_balance"] == "9998.20"
-        assert worklife.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}
+        assert work_done.earnings(market.state, worker) == {"rewards": 100, "bonuses": 50, "waiting": 0}

@@ -4,7 +4,7 @@ import pytest
 from local_market import DAY, HOUR, running_market
 
 from mturk.questions.answers import fields
-from mturk.server import worklife
+from mturk.server import work_done, worklife
 from mturk.server.worklife import Refusal
 
 
@@ -45,9 +45,9 @@ def test_a_whole_life(market):
     assert (got["Assignment"]["AssignmentStatus"], got["Assignment"]["RequesterFeedback"]) == ("Approved", "thanks")
     assert got["HIT"] == market.shown(hit)
     assert market.balance() == ("9997.44", "1.20")  # 2 x 1.20 held, one of it paid; a bonus of 0.13 and 0.03
-    (mine,) = worklife.assignments_of(market.state, worker)
+    (mine,) = work_done.assignments_of(market.state, worker)
     assert (mine["status"], mine["feedback"], mine["bonuses"][0]["bonus_cents"]) == ("approved", "thanks", 13)
-    assert worklife.earnings(market.state, worker) == {"rewards": 100, "bonuses": 13, "waiting": 0}
+    assert work_done.earnings(market.state, worker) == {"rewards": 100, "bonuses": 13, "waiting": 0}
 
 
 def test_what_workers_are_told_cannot_be_done(market):
@@ -110,7 +110,7 @@ def test_what_is_late_is_abandoned(market):
     with pytest.raises(Refusal, match="time .* over"):
         worklife.submit(market.state, worker, assignment, [("a", "1")])
     assert market.shown(hit)["NumberOfAssignmentsAvailable"] == 1
-    assert worklife.assignments_of(market.state, worker)[0]["status"] == "abandoned"
+    assert work_done.assignments_of(market.state, worker)[0]["status"] == "abandoned"
     assert worklife.accept(market.state, worker, hit) == assignment
 
 
@@ -136,7 +136,7 @@ def test_unreviewed_work_is_approved_in_time(market):
     (shown,) = listed(market, hit, "Approved")
     assert shown["ApprovalTime"] == shown["AutoApprovalTime"]
     market.refused("InvalidAssignmentState", "reject_assignment", AssignmentId=assignment, RequesterFeedback="late")
-    assert worklife.earnings(market.state, worker)["rewards"] == 100
+    assert work_done.earnings(market.state, worker)["rewards"] == 100
 
 
 def test_no_delay_approves_at_once(market):
@@ -253,11 +253,11 @@ def test_messages_reach_workers_whose_work_was_reviewed(market):
         status["WorkerId"]: status["NotifyWorkersFailureCode"] for status in answer["NotifyWorkersFailureStatuses"]
     }
     assert failed == {waiting: "HardFailure", stranger: "HardFailure", "ANOBODY": "HardFailure"}
-    (message,) = worklife.messages_of(market.state, known)
+    (message,) = work_done.messages_of(market.state, known)
     assert (message["subject"], message["text"], message["at"]) == (*letter.values(), market.clock.time)
     assert "AKIATEST" not in str(message)
     market.client.notify_workers(**letter, WorkerIds=[known] * 100)
-    assert len(worklife.messages_of(market.state, known)) == 2
+    assert len(work_done.messages_of(market.state, known)) == 2
     for change in (
         {"WorkerIds": [known] * 101},
         {"Subject": "s" * 201},

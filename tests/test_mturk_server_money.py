@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_market import DAY, HIT, Clock, running_market
 
-from mturk.server import money, worklife
+from mturk.server import money, work_done, worklife
 from mturk.server.api import carry_out
 from mturk.server.refusals import RequestError
 from mturk.server.state import open_state
@@ -116,7 +116,7 @@ def take(state, clock, worker, hits, step, number):
         hits.append(call("CreateHIT", **(HIT | {"MaxAssignments": places, "Reward": reward}))["HIT"]["HITId"])
         return
     hit = hits[number % len(hits)]
-    mine = [work for work in worklife.assignments_of(state, worker)]
+    mine = [work for work in work_done.assignments_of(state, worker)]
     assignment = mine[number % len(mine)]["assignment_id"] if mine else None
     if step == 1:
         worklife.accept(state, worker, hit)

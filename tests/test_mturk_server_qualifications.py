@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_market import DAY, HIT, SCHEMAS, running_market
 
-from mturk.server import applications, worklife
+from mturk.server import applications, work_done, worklife
 from mturk.server.grading import grade
 from mturk.server.refusals import RequestError
 from mturk.server.requirements import SYSTEM_TYPES, meets
@@ -261,7 +261,7 @@ def test_granting_and_revoking(market):
     ask = {"QualificationTypeId": kind, "WorkerId": worker}
     market.refused("QualificationDoesNotExist", "get_qualification_score", **ask)
     market.client.associate_qualification_with_worker(**ask, IntegerValue=5, SendNotification=False)
-    assert worklife.messages_of(market.state, worker) == []
+    assert work_done.messages_of(market.state, worker) == []
     assert market.client.get_qualification_score(**ask)["Qualification"] == {
         "QualificationTypeId": kind,
         "WorkerId": worker,
@@ -270,7 +270,7 @@ def test_granting_and_revoking(market):
         "Status": "Granted",
     }
     market.client.disassociate_qualification_from_worker(**ask, Reason="test over")
-    assert worklife.messages_of(market.state, worker)[0]["text"] == "Sharp eyes: test over"
+    assert work_done.messages_of(market.state, worker)[0]["text"] == "Sharp eyes: test over"
     assert "Granted" in market.refused("InvalidQualificationState", "get_qualification_score", **ask)
     market.refused("InvalidQualificationState", "disassociate_qualification_from_worker", **ask)
     listed = {
@@ -293,7 +293,7 @@ def test_asking_is_decided_by_the_requester(market):
     with pytest.raises(market.connect("AKIAOTHER").exceptions.RequestError, match="RequestDoesNotExist"):
         market.connect("AKIAOTHER").accept_qualification_request(QualificationRequestId=asked["QualificationRequestId"])
     market.client.reject_qualification_request(QualificationRequestId=asked["QualificationRequestId"], Reason="not yet")
-    assert worklife.messages_of(market.state, worker)[0]["text"] == "not yet"
+    assert work_done.messages_of(market.state, worker)[0]["text"] == "not yet"
     market.refused(
         "InvalidQualificationRequestState",
         "accept_qualification_request",

@@ -90,6 +90,11 @@ def moment(at: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=at)
 
 
+def moment_or_none(at: int | None) -> datetime | None:
+    """The time in UTC of what may not have happened."""
+    return None if at is None else moment(at)
+
+
 def new_id() -> str:
     """A fresh id of a HIT, a type, an assignment or a request, in the form that MTurk's have."""
     return "3" + "".join(secrets.choice(_LETTERS) for _ in range(29))

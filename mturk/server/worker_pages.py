@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, flash, jsonify, render_template
 from werkzeug.wrappers import Response
 
-from mturk.server import worklife
+from mturk.server import work_done, worklife
 from mturk.server.frames import frame
 from mturk.server.invitations import check_worker, me
 from mturk.server.panel import go, panel, seconds_until
@@ -73,7 +73,7 @@ def work(assignment_id: str) -> str | tuple[str, int]:
 
 
 def _what_became_of(assignment_id: str) -> tuple[str, int]:
-    mine = worklife.assignments_of(panel().state, me())
+    mine = work_done.assignments_of(panel().state, me())
     found = next((item for item in mine if item["assignment_id"] == assignment_id), None)
     if found is None:
         raise Refusal("You have no such assignment.")
@@ -111,8 +111,8 @@ def earnings() -> str:
     """All that the worker accepted, and what it earned."""
     return render_template(
         "earnings.html",
-        earned=worklife.earnings(panel().state, me()),
-        work=worklife.assignments_of(panel().state, me()),
+        earned=work_done.earnings(panel().state, me()),
+        work=work_done.assignments_of(panel().state, me()),
         statuses=STATUSES,
     )
 
@@ -120,4 +120,4 @@ def earnings() -> str:
 @pages.get("/messages")
 def messages() -> str:
     """What requesters wrote."""
-    return render_template("messages.html", messages=worklife.messages_of(panel().state, me()))
+    return render_template("messages.html", messages=work_done.messages_of(panel().state, me()))

@@ -1,4 +1,4 @@
-"""What workers do: find HITs, look at them, accept, return and submit, and see what became of their work.
+"""What workers do: find HITs, look at them, accept, return and submit; and who is a worker here.
 
 Every function first carries out what time has brought. Times in what comes back are datetimes in UTC.
 """
@@ -10,7 +10,7 @@ from mturk.questions.answers import answers_xml
 from mturk.server import life
 from mturk.server.questions import read_question
 from mturk.server.requirements import describe, guarded, unmet
-from mturk.server.state import State, moment, new_customer_id
+from mturk.server.state import State, moment, moment_or_none, new_customer_id
 from mturk.server.tables import LIVE
 
 ANSWER_BYTES = 1 << 20  # of one submission, as XML
@@ -129,75 +129,6 @@ def submit(state: State, worker_id: str, assignment_id: str, fields: list[tuple[
         life.submit(connection, now, assignment, document, hit["auto_approval_s"])
 
 
-def assignments_of(state: State, worker_id: str) -> list[dict[str, Any]]:
-    """The worker's assignments, newest first.
-
-    Each has assignment_id, hit_id, title, requester, status (accepted, returned, abandoned, submitted, approved,
-    rejected), reward_cents, accepted_at, deadline, submitted_at, auto_approval_at, reviewed_at, feedback and bonuses
-    (bonus_cents, reason, at).
-    """
-    with state.transaction() as connection:
-        life.advance(connection, state.now())
-        rows = connection.execute(
-            "SELECT a.*, title, requesters.id AS requester FROM assignments a JOIN hits ON hits.id = a.hit"
-            " JOIN hit_types ON hit_types.id = hits.type JOIN requesters ON requesters.key = hits.requester"
-            " WHERE worker = ? ORDER BY a.serial DESC",
-            (worker_id,),
-        ).fetchall()
-        return [
-            {
-                "assignment_id": row["id"],
-                "hit_id": row["hit"],
-                "title": row["title"],
-                "requester": row["requester"],
-                "status": row["status"],
-                "reward_cents": row["reward_cents"],
-                "accepted_at": moment(row["accepted_at"]),
-                "deadline": moment(row["deadline"]),
-                "submitted_at": _when(row["submitted_at"]),
-                "auto_approval_at": _when(row["auto_approval_at"]),
-                "reviewed_at": _when(row["approved_at"] or row["rejected_at"]),
-                "feedback": row["feedback"],
-                "bonuses": [
-                    {"bonus_cents": bonus["bonus_cents"], "reason": bonus["reason"], "at": moment(bonus["at"])}
-                    for bonus in connection.execute(
-                        "SELECT * FROM bonuses WHERE worker = ? AND assignment = ? ORDER BY serial",
-                        (worker_id, row["id"]),
-                    )
-                ]
-                if row["status"] in ("submitted", "approved", "rejected")
-                else [],
-            }
-            for row in rows
-        ]
-
-
-def earnings(state: State, worker_id: str) -> dict[str, int]:
-    """What the worker has earned, in cents: rewards, bonuses, and waiting (submitted, not reviewed yet)."""
-    with state.transaction() as connection:
-        life.advance(connection, state.now())
-        rewards, waiting = connection.execute(
-            "SELECT coalesce(sum(reward_cents) FILTER (WHERE status = 'approved'), 0),"
-            " coalesce(sum(reward_cents) FILTER (WHERE status = 'submitted'), 0) FROM assignments WHERE worker = ?",
-            (worker_id,),
-        ).fetchone()
-        bonuses = connection.execute(
-            "SELECT coalesce(sum(bonus_cents), 0) FROM bonuses WHERE worker = ?", (worker_id,)
-        ).fetchone()[0]
-        return {"rewards": rewards, "bonuses": bonuses, "waiting": waiting}
-
-
-def messages_of(state: State, worker_id: str) -> list[dict[str, Any]]:
-    """What requesters wrote to the worker, newest first: subject, text, at, requester."""
-    with state.transaction() as connection:
-        rows = connection.execute(
-            "SELECT subject, text, at, requesters.id AS requester FROM messages"
-            " JOIN requesters ON requesters.key = messages.requester WHERE worker = ? ORDER BY serial DESC",
-            (worker_id,),
-        ).fetchall()
-        return [dict(row) | {"at": moment(row["at"])} for row in rows]
-
-
 def add_worker(state: State, name: str) -> str:
     """The id of the worker of that name, new where there is none; after a revocation it is another worker.
 
@@ -220,7 +151,8 @@ def workers(state: State) -> list[dict[str, Any]]:
     with state.transaction() as connection:
         rows = connection.execute("SELECT id AS worker_id, * FROM workers ORDER BY rowid").fetchall()
         return [
-            dict(row) | {"added_at": moment(row["added_at"]), "revoked_at": _when(row["revoked_at"])} for row in rows
+            dict(row) | {"added_at": moment(row["added_at"]), "revoked_at": moment_or_none(row["revoked_at"])}
+            for row in rows
         ]
 
 
@@ -320,7 +252,3 @@ def _said(connection: sqlite3.Connection, lacking: list[dict[str, Any]]) -> str:
 def _is_blocked(connection: sqlite3.Connection, requester: str, worker_id: str) -> bool:
     row = connection.execute("SELECT 1 FROM blocks WHERE requester = ? AND worker = ?", (requester, worker_id))
     return row.fetchone() is not None
-
-
-def _when(at: int | None) -> Any:
-    return None if at is None else moment(at)
