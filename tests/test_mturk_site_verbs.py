@@ -1,10 +1,12 @@
 """`eyetune mturk serve` and `invite` as commands: what they print, how they end, and that a kill loses nothing."""
 
+import json
 import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -14,8 +16,12 @@ import pytest
 from mturk_panel import external, frame_of
 
 from mturk.invite import main as invite
+from mturk.requester.hits import requirements
 from mturk.serve import main as serve
+from mturk.server.folder import open_panel
+from mturk.server.requirements import ADULT, HITS_APPROVED, LOCALE, MASTERS_SANDBOX, unmet
 from study.errors import InputError
+from study.recruiting_settings import Hits, Workers
 
 ROOT = Path(__file__).parents[1]
 CODE = "import sys; from study.command import run; from mturk.serve import main; sys.exit(run(main))"
@@ -199,6 +205,26 @@ def test_an_invitation_is_the_same_until_it_is_revoked(tmp_path, capsys):
     assert key.stat().st_mode & 0o777 == 0o600
 
 
+def test_those_invited_meet_what_a_study_asks_of_workers(tmp_path):
+    """Each requirement of [hits.workers] is met by what its option says, and by nobody before."""
+    panel = tmp_path / "panel"
+    hits = Hits(workers=Workers(countries=["DE", "US-NY"], approved_hits=100, adult=True, masters=True))
+    asked = json.dumps(requirements(hits, "local", None))
+
+    def lacking(*options: str) -> list[str]:
+        invite([str(panel), "--worker", "Ada", *options])
+        state, _ = open_panel(panel)
+        with closing(state), state.transaction() as connection:
+            (worker,) = connection.execute("SELECT id FROM workers").fetchone()
+            return [requirement["QualificationTypeId"] for requirement in unmet(connection, asked, worker)]
+
+    assert len(lacking()) == 4
+    assert lacking("--country", "US-NY") == [HITS_APPROVED, ADULT, MASTERS_SANDBOX]
+    assert lacking("--approved-hits", "100", "--adult") == [MASTERS_SANDBOX]
+    assert lacking("--masters") == []
+    assert lacking("--no-adult", "--country", "US-CA", "--approved-hits", "99") == [HITS_APPROVED, LOCALE, ADULT]
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -209,6 +235,9 @@ def test_an_invitation_is_the_same_until_it_is_revoked(tmp_path, capsys):
         (["--worker", "Ada", "--url", "lab.example"], "--url lab.example: must be an address"),
         (["--revoke", "Zoe", "--worker", "Ada"], "--revoke Zoe: nobody"),
         (["--list"], "no panel there"),
+        (["--worker", "Ada", "--country", "us"], "--country us: must be like US"),
+        (["--worker", "Ada", "--approved-hits", "-1"], "--approved-hits -1: must be from 0"),
+        (["--country", "US", "--list"], "name with --worker"),
     ],
 )
 def test_invitations_that_cannot_be_made_are_said(tmp_path, options, words):
