@@ -15,11 +15,11 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist loadfile
 
-# Minutes: what `make test` does a little of. Damaged .eyt files, and images of every size.
+# Minutes: what `make test` does a little of. Damaged .eyt and BPG files, and images of every size.
 fuzz: export EYETUNE_FUZZ = 20000
 fuzz: export EYETUNE_SIZES = 2000
 fuzz: .venv/ready
-	$(BIN)/pytest -s tests/test_codec_fuzz.py tests/test_codec_files.py -k "damaged or every_size"
+	$(BIN)/pytest -s tests/test_codec_fuzz.py tests/test_codec_files.py tests/test_bpg.py -k "damaged or every_size"
 
 # Minutes: paying commands killed at every point, and 1,000 HITs and bonuses through a server that fails.
 faults: export EYETUNE_FAULTS = 1000
