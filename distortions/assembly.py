@@ -117,14 +117,22 @@ def summary(study: Study, result: Result, others: int) -> str:
     settings = study.settings
     assert settings.photographs
     width = max(len(codec.title) for codec in settings.codecs)
+    levels: dict[str, dict[int, set[str]]] = {}
     lines = [f"{'codec':<{width}}  target bpp  achieved bpp  photographs  unreachable"]
     rates: dict[tuple[str, float | None], dict[str, float]] = {}
     for stimulus in result.stimuli:
         if stimulus.bits_per_pixel is not None:
             key = stimulus.codec, stimulus.target_bits_per_pixel
             rates.setdefault(key, {})[stimulus.source] = stimulus.bits_per_pixel
+        elif stimulus.codec != "reference":
+            level = json.loads(stimulus.settings)["level"]
+            levels.setdefault(stimulus.codec, {}).setdefault(level, set()).add(stimulus.source)
     missed = Counter((title, m.target) for part in result.parts for title, ms in part.missed.items() for m in ms)
     for codec in settings.codecs:
+        for level, sources in sorted(levels.get(codec.title, {}).items()):
+            lines.append(f"{codec.title:<{width}}  {f'level {level}':>10}  {'-':>12}  {len(sources):>11,}  {'-':>11}")
+        if codec.title in levels:
+            continue
         for target in sorted(settings.rates.bits_per_pixel):
             reached = rates.get((codec.title, target), {}).values()
             mean = f"{sum(reached) / len(reached):.3f}" if reached else "-"

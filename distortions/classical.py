@@ -5,28 +5,23 @@ BSDS500 and Kodak; each field says what it costs to change it.
 """
 
 import io
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import PIL
 from PIL import Image, features
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from distortions.protocol import Codec, CodecError, RateSetting, Setting
-from study.errors import InputError
+from distortions.protocol import CodecError, RateSetting
+from distortions.tunable import Tunable
 from study.images import Pixels
-from study.settings import Codec as CodecSettings
-from study.settings import Section
 
 
-class PillowCodec(Section):
-    """A codec whose bytes Pillow writes and reads. Its fields are its settings."""
+class PillowCodec(Tunable):
+    """A codec whose bytes Pillow writes and reads."""
 
-    name: ClassVar[str]
     format: ClassVar[str]
     feature: ClassVar[str]
-    rate: ClassVar[RateSetting]
 
     def options(self) -> dict[str, Any]:
         """The settings as the keyword arguments of `Image.save`."""
@@ -37,14 +32,11 @@ class PillowCodec(Section):
         """The library under Pillow, with both versions."""
         return f"{self.feature} {features.version(self.feature)} through Pillow {PIL.__version__}"
 
-    @property
-    def settings(self) -> dict[str, Setting]:
-        """Every setting with its value."""
-        return self.model_dump()
-
-    def at(self, value: float) -> "PillowCodec":
-        """The same codec with its rate setting at `value`."""
-        return self.model_copy(update={self.rate.name: value})
+    def missing(self) -> str | None:
+        """What has to be installed first, and how; None where nothing has."""
+        if features.check(self.feature):
+            return None
+        return f"this Pillow was built without {self.feature}; install Pillow from PyPI's wheels"
 
     def encode(self, image: Pixels) -> bytes:
         """The whole file."""
@@ -156,47 +148,3 @@ class Avif(PillowCodec):
 
 
 CODECS: dict[str, type[PillowCodec]] = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif)}
-LEARNED = "learned"
-
-
-def configured(entries: list[CodecSettings], where: str) -> dict[str, Codec]:
-    """The codecs that `[[codecs]]` of `study.toml` asks for, by their title in tables; `where` is that file.
-
-    Raises InputError, beginning with `where`, that names key and value and says what is allowed.
-    """
-    names = [*CODECS, LEARNED]
-    if not entries:
-        raise InputError(f'{where}: no [[codecs]]; add one, for example name = "jpeg" (there are: {", ".join(names)})')
-    codecs: dict[str, Codec] = {}
-    for index, entry in enumerate(entries):
-        key = f"codecs[{index}]"
-        if entry.name not in names:
-            raise InputError(f"{where}: {key}.name = {entry.name!r}: no such codec; there are: {', '.join(names)}")
-        if entry.title in ("reference", "unknown"):
-            raise InputError(f"{where}: {key}.label = {entry.title!r} has a meaning of its own; choose another label")
-        if entry.name == LEARNED:
-            from distortions import learned  # imports torch
-
-            codecs[entry.title] = learned.configured(entry.settings, Path(where).parent, f"{where}: {key}.settings")
-        else:
-            codecs[entry.title] = _configure(CODECS[entry.name], entry.settings, f"{where}: {key}.settings")
-    return codecs
-
-
-def _configure(codec: type[PillowCodec], settings: dict[str, Setting], where: str) -> PillowCodec:
-    free = {name: field for name, field in codec.model_fields.items() if name != codec.rate.name}
-    for key, value in settings.items():
-        if key == codec.rate.name:
-            raise InputError(f"{where}.{key} = {value!r}: eyetune searches this one for each rate; leave it out")
-        if key not in free:
-            allowed = "; ".join(f"{name} ({field.description})" for name, field in free.items())
-            raise InputError(f"{where}.{key} = {value!r}: {codec.name} has no such setting; allowed: {allowed}")
-    if not features.check(codec.feature):
-        raise InputError(f"{where}: this Pillow was built without {codec.feature}; install Pillow from PyPI's wheels")
-    try:
-        return codec.model_validate(settings)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        message = f"allowed: {free[name].description}"
-        raise InputError(f"{where}.{name} = {problem['input']!r}; {message}") from None

@@ -20,9 +20,9 @@ import PIL
 from tqdm import tqdm
 
 from distortions import assembly
-from distortions.classical import configured
+from distortions.catalogue import Treatment, configured
 from distortions.making import Part, Unit, load, make
-from distortions.protocol import Codec
+from distortions.synthetic.distorter import Distorter
 from distortions.workers import done
 from study import tables
 from study.errors import InputError
@@ -99,19 +99,22 @@ def _hashes(folder: Path, sources: Iterable[str]) -> tuple[dict[str, str], dict[
     return hashes, skipped
 
 
-def _record(study: Study, codecs: dict[str, Codec], hashes: dict[str, str], skipped: dict[str, str]) -> dict[str, Any]:
+def _record(
+    study: Study, codecs: dict[str, Treatment], hashes: dict[str, str], skipped: dict[str, str]
+) -> dict[str, Any]:
     """What decides the result, as distort.json begins."""
     settings = study.settings
     assert settings.photographs
-    resolved = {
-        title: {
+    resolved = {}
+    for title, codec in codecs.items():
+        steered = None if isinstance(codec, Distorter) else codec.rate.name
+        values = {key: value for key, value in codec.settings.items() if key != steered}
+        resolved[title] = {
             "name": codec.name,
             "library": codec.library,
-            "rate_setting": codec.rate.name,
-            "settings": {key: value for key, value in codec.settings.items() if key != codec.rate.name},
+            "rate_setting": steered,
+            "settings": values,
         }
-        for title, codec in codecs.items()
-    }
     return {
         "seed": settings.seed,
         "photographs": settings.photographs.model_dump(exclude={"folder"}),
@@ -187,7 +190,7 @@ def _has_votes(study: Study) -> bool:
 
 
 def _parts(
-    study: Study, folder: Path, hashes: dict[str, str], codecs: dict[str, Codec], parts_folder: Path, workers: int
+    study: Study, folder: Path, hashes: dict[str, str], codecs: dict[str, Treatment], parts_folder: Path, workers: int
 ) -> list[Part]:
     """What came of each photograph: made now, or before where a run was interrupted."""
     units = [

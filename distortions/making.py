@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distortions.catalogue import Treatment
 from distortions.crops import choose_crops
-from distortions.protocol import Codec, CodecError
+from distortions.protocol import Codec, CodecError, Setting
 from distortions.rates import Ladder, Miss, reach
+from distortions.synthetic.distorter import Distorter
 from study.errors import InputError
 from study.files import sha256, write_text
 from study.folder import Study
@@ -29,7 +31,7 @@ class Unit:
     """The photograph's path below it."""
     sha256: str
     """Of the photograph's file."""
-    codecs: dict[str, Codec]
+    codecs: dict[str, Treatment]
     """By their title in tables."""
     part: str
     """The file that will hold the result."""
@@ -51,7 +53,7 @@ class Part:
     stimuli: list[Stimulus] = field(default_factory=list)
     """References and distorted crops at the target rates."""
     floors: list[tuple[Stimulus, float]] = field(default_factory=list)
-    """Each crop at each codec's poorest setting, with its PSNR in dB."""
+    """Each crop at each codec's poorest setting or plain distortion's highest level, with its PSNR in dB."""
     missed: dict[str, list[Miss]] = field(default_factory=dict)
     """By the codec's title."""
     encodes: int = 0
@@ -82,7 +84,10 @@ def make(unit: Unit) -> None:
         for place in places:
             part.stimuli.append(_store(study, unit.source, image, place, "reference"))
         for title, codec in unit.codecs.items():
-            _distort(study, part, image, places, title, codec)
+            if isinstance(codec, Distorter):
+                _distort(study, part, image, places, title, codec)
+            else:
+                _code(study, part, image, places, title, codec)
     write_text(Path(unit.part), json.dumps(asdict(part)), durable=False)
 
 
@@ -105,7 +110,21 @@ def psnr(a: Pixels, b: Pixels) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
-def _distort(study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, codec: Codec) -> None:
+def _distort(
+    study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, distorter: Distorter
+) -> None:
+    seed = f"{study.settings.seed} {part.source}"
+    for level in distorter.levels:
+        distorted = distorter.distort(image, level, seed)
+        settings = distorter.described(level, seed)
+        for place in places:
+            stimulus = _store(study, part.source, distorted, place, title, settings)
+            part.stimuli.append(stimulus)
+            if distorter.plain and level == distorter.levels[-1]:
+                part.floors.append((stimulus, psnr(_crop(study, distorted, place), _crop(study, image, place))))
+
+
+def _code(study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, codec: Codec) -> None:
     rates = study.settings.rates
     ladder = Ladder(codec, image)
     try:
@@ -118,12 +137,13 @@ def _distort(study: Study, part: Part, image: Pixels, places: list[tuple[int, in
         decoded = ladder.decode(step)
         if decoded.shape != image.shape:
             raise InputError(f"{part.source}: {title} gave back {decoded.shape}, not {image.shape}; is it broken?")
+        settings, bits = ladder.codec_at(step).settings, ladder.bits(step)
         for place in places:
-            part.stimuli.append(_store(study, part.source, decoded, place, title, ladder, step, target))
-    for x, y in places:
-        crop = np.s_[y : y + study.settings.photographs.crop, x : x + study.settings.photographs.crop]  # type: ignore
-        stimulus = _store(study, part.source, floor, (x, y), title, ladder, 0)
-        part.floors.append((stimulus, psnr(floor[crop], image[crop])))
+            part.stimuli.append(_store(study, part.source, decoded, place, title, settings, bits, target))
+    settings, bits = ladder.codec_at(0).settings, ladder.bits(0)
+    for place in places:
+        stimulus = _store(study, part.source, floor, place, title, settings, bits)
+        part.floors.append((stimulus, psnr(_crop(study, floor, place), _crop(study, image, place))))
     part.encodes += len(ladder.files)
 
 
@@ -133,26 +153,32 @@ def _store(
     image: Pixels,
     place: tuple[int, int],
     title: str,
-    ladder: Ladder | None = None,
-    step: int = 0,
+    settings: dict[str, Setting] | None = None,
+    bits: int | None = None,
     target: float | None = None,
 ) -> Stimulus:
-    """The stimulus that shows the crop of `image` at `place`, its pixels stored."""
-    assert study.settings.photographs
-    side = study.settings.photographs.crop
+    """The stimulus that shows the crop of `image` at `place`, its pixels stored. `bits`: of the whole of `image`."""
+    crop = _crop(study, image, place)
+    side = crop.shape[0]
     x, y = place
-    settings = json.dumps(ladder.codec_at(step).settings if ladder else {}, sort_keys=True)
+    text = json.dumps(settings or {}, sort_keys=True)
     return Stimulus(
-        id=sha256(f"{source} {x} {y} {side} {title} {settings}".encode())[:16],
-        sha256=study.add_image(image[y : y + side, x : x + side]),
+        id=sha256(f"{source} {x} {y} {side} {title} {text}".encode())[:16],
+        sha256=study.add_image(crop),
         source=source,
         crop_x=x,
         crop_y=y,
         width=side,
         height=side,
         codec=title,
-        settings=settings,
+        settings=text,
         target_bits_per_pixel=target,
-        bits=ladder.bits(step) if ladder else None,
-        bits_per_pixel=ladder.bits_per_pixel(step) if ladder else None,
+        bits=bits,
+        bits_per_pixel=None if bits is None else bits / (image.shape[0] * image.shape[1]),
     )
+
+
+def _crop(study: Study, image: Pixels, place: tuple[int, int]) -> Pixels:
+    assert study.settings.photographs
+    x, y = place
+    return image[y : y + study.settings.photographs.crop, x : x + study.settings.photographs.crop]

@@ -1,6 +1,7 @@
 """Which stimuli are compared: test triplets, sentinels, practice and repeats."""
 
 import itertools
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,20 +21,19 @@ def crop_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int) ->
     """The comparisons of one crop, whose reference and distorted stimuli are given.
 
     Of different codecs at one rate, a random choice; of one codec at different rates, neighbours on the ladder of
-    rates first. Never of two stimuli with equal pixels. Which is a and which b is by chance.
+    rates first. Synthetic distortions have levels in place of rates, and are compared with one another only. Never of
+    two stimuli with equal pixels. Which is a and which b is by chance.
     """
     reference = next(stimulus for stimulus in stimuli if stimulus.codec == "reference")
     distorted = [stimulus for stimulus in stimuli if stimulus.codec != "reference"]
     pairs = [pair for pair in itertools.combinations(distorted, 2) if pair[0].sha256 != pair[1].sha256]
     chance = random.Random(f"{seed} pairs {reference.id}")
     chance.shuffle(pairs)
-    across_codecs = [
-        (a, b) for a, b in pairs if a.codec != b.codec and a.target_bits_per_pixel == b.target_bits_per_pixel
-    ]
+    across_codecs = [(a, b) for a, b in pairs if a.codec != b.codec and _step(a) == _step(b)]
     across_rates = [(a, b) for a, b in pairs if a.codec == b.codec]
-    ladder = sorted({_target(stimulus) for stimulus in distorted})
-    place = {target: index for index, target in enumerate(ladder)}
-    across_rates.sort(key=lambda pair: abs(place[_target(pair[0])] - place[_target(pair[1])]))
+    ladder = sorted({_step(stimulus) for stimulus in distorted})
+    place = {step: index for index, step in enumerate(ladder)}
+    across_rates.sort(key=lambda pair: abs(place[_step(pair[0])] - place[_step(pair[1])]))
     return [
         _triplet(reference, a, b, "test", comparison, seed)
         for comparison, chosen in (
@@ -114,5 +114,8 @@ def _chance(seed: int, what: str) -> str:
     return sha256(f"{seed} {what}".encode())
 
 
-def _target(stimulus: Stimulus) -> float:
-    return stimulus.target_bits_per_pixel or 0.0
+def _step(stimulus: Stimulus) -> tuple[int, float]:
+    """Where on the ladder of rates, or on the other one of levels, a distorted stimulus stands."""
+    if stimulus.target_bits_per_pixel is not None:
+        return 0, stimulus.target_bits_per_pixel
+    return 1, float(json.loads(stimulus.settings).get("level", 0))

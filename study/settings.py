@@ -43,9 +43,9 @@ class Rates(Section):
 
 
 class Codec(Section):
-    """A codec that distorts the photographs."""
+    """A codec or a synthetic distortion that distorts the photographs."""
 
-    name: str = Field(description="jpeg, jpeg2000, webp, avif or learned")
+    name: str = Field(description="of a codec or a distortion; eyetune distort --list has all of them")
     settings: dict[str, str | int | float | bool | list[str]] = Field(
         {},
         description='settings other than the rate, for example { subsampling = "4:4:4" }; of learned'

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import photograph
 
-from distortions.classical import CODECS, configured
+from distortions.catalogue import configured
+from distortions.classical import CODECS
 from distortions.making import psnr
 from study.errors import InputError
 from study.settings import Codec as Entry

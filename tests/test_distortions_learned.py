@@ -12,7 +12,7 @@ from PIL import Image
 from codec import coding
 from codec.checkpoint import fingerprint, load_codec, save_codec
 from codec.systems import Config, build
-from distortions.classical import configured
+from distortions.catalogue import configured
 from distortions.distort import main
 from distortions.learned import Learned, one_thread
 from distortions.protocol import CodecError

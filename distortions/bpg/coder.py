@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 
 from distortions.bpg import decoding, encoding, hevc, programs
 from distortions.bpg.header import Header
-from distortions.protocol import RateSetting, Setting
+from distortions.protocol import RateSetting
+from distortions.tunable import Tunable
 from study.errors import UnavailableError
 from study.images import Pixels
-from study.settings import Section
 
 
-class Bpg(Section):
+class Bpg(Tunable):
     """BPG: one intra picture of HEVC by x265 at a constant QP, decoded as bpgdec does, or by Bellard's own programs.
 
     The defaults are bpgenc's (veryslow, full range), but for 4:4:4 chroma, which the published curves have, and 8 bits.
@@ -49,11 +49,6 @@ class Bpg(Section):
     def library(self) -> str:
         """What encodes and decodes, with its version."""
         return hevc.library() if self.program == "x265" else programs.library()
-
-    @property
-    def settings(self) -> dict[str, Setting]:
-        """Every setting with its value."""
-        return self.model_dump()
 
     def at(self, value: float) -> "Bpg":
         """The same codec at QP `value`."""

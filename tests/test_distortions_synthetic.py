@@ -1,0 +1,282 @@
+"""Synthetic distortions: known values, the same by seed, worse by level, and as a part of a study."""
+
+import colorsys
+import json
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import Image
+
+from distortions.catalogue import configured
+from distortions.distort import main
+from distortions.synthetic import blur, colour, noise, resampling, spatial
+from distortions.synthetic.distorter import GROUPS, NAMES, Distorter, distorted
+from distortions.synthetic.levels import KINDS, LEVELS
+from distortions.synthetic.spaces import floats, from_lab, from_ycbcr, lab, ycbcr
+from study.errors import InputError
+from study.folder import Study
+from study.settings import Codec as Entry
+from study.settings import parse_settings, write_settings
+
+CHANCE = np.random.default_rng(0)
+
+
+def grey(value: int, side: int = 24) -> np.ndarray:
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean((a.astype(float) - b) ** 2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (17, 33), (40, 64)])
+def test_every_size_stays_and_nothing_is_changed_in_place(name, size):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    before = image.copy()
+    for level in (1, 5):
+        result = Distorter(name, kinds=2).distort(image, level, "seed")
+        assert result.shape == image.shape and result.dtype == np.uint8
+        assert not np.shares_memory(result, image)
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides(name):
+    image = photograph(3, 96)
+    distorter = pickle.loads(pickle.dumps(Distorter(name, kinds=2)))
+    first = distorter.distort(image, 4, "one")
+    assert np.array_equal(first, Distorter(name, kinds=2).distort(image.copy(), 4, "one"))
+    assert np.array_equal(distorter.distort(image, 0, "one"), image)
+
+
+CHANCY = {name for name in KINDS if KINDS[name].group in ("noise", "patches")} | {"motion-blur", "mean-shift", "warp"}
+
+
+@pytest.mark.parametrize("name", sorted(CHANCY))
+def test_another_seed_gives_other_pixels(name):
+    image = photograph(3, 96)
+    assert len({Distorter(name).distort(image, 4, f"seed {k}").tobytes() for k in range(8)}) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_level_is_worse_than_the_one_before(name):
+    """By squared error, from none at level 0, on two pictures with two seeds."""
+    side = 512 if name in KINDS and KINDS[name].group == "patches" else 128  # so that each level has a block more
+    for seed in (1, 2):
+        image = photograph(seed, side)
+        errors = [mse(Distorter(name, kinds=2).distort(image, level, str(seed)), image) for level in (0, *LEVELS)]
+        assert errors[0] == 0 and all(low < high for low, high in zip(errors, errors[1:], strict=False)), errors
+
+
+def test_levels_and_sources_are_stated():
+    for kind in KINDS.values():
+        steps = np.diff(kind.amounts)
+        assert (steps > 0).all() or (steps < 0).all()
+        assert kind.source.split()[0] in ("KADID-10k", "BAPPS") and kind.source.split()[0] in kind.function.__doc__
+
+
+def test_colour_spaces_go_there_and_back():
+    """CIELAB of sRGB's primaries as published (D65); YCbCr of them as BT.601 has it."""
+    image = floats(np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8))
+    assert np.abs(from_lab(lab(image)) - image).max() < 1e-4
+    assert np.abs(from_ycbcr(ycbcr(image)) - image).max() < 1e-5
+    known = {(1, 1, 1): (100, 0, 0), (1, 0, 0): (53.24, 80.09, 67.20), (0, 0, 1): (32.30, 79.19, -107.86)}
+    for rgb, expected in known.items():
+        assert lab(np.array([[rgb]], np.float32))[0, 0] == pytest.approx(expected, abs=0.05)
+    assert ycbcr(np.array([[[1, 0, 0]]], np.float32))[0, 0] == pytest.approx([0.299, -0.168736, 0.5], abs=1e-6)
+
+
+def test_noise_has_the_variance_it_states():
+    middle = grey(128, 200)
+    for variance in (0.001, 0.01):
+        assert mse(noise.white_noise(middle, variance, np.random.default_rng(0)), middle) == pytest.approx(
+            variance * 255**2 + 1 / 12, rel=0.02
+        )
+        speckle = noise.multiplicative_noise(middle, variance, np.random.default_rng(0))
+        assert mse(speckle, middle) == pytest.approx(variance * 128**2 + 1 / 12, rel=0.02)
+        wild = noise.coloured_noise(middle, variance**0.5, np.random.default_rng(0))
+        assert mse(wild, middle) == pytest.approx(variance * 255**2 + 1 / 12, rel=0.02)
+    salted = noise.impulse_noise(middle, 0.03, np.random.default_rng(0))
+    assert (salted == 255).mean() == pytest.approx(0.015, abs=0.001) == (salted == 0).mean()
+    assert (salted == 128).mean() == pytest.approx(0.97, abs=0.002)
+    board = noise.checkerboard(middle, 10 / 255, CHANCE)
+    assert (
+        set(np.unique(board)) == {118, 138}
+        and (board[0, 0] == board[1, 1]).all()
+        and (board[0, 0] != board[0, 1]).all()
+    )
+
+
+def test_blur_of_one_pixel_by_hand():
+    """A disc's pixels all the same; a Gaussian's neighbour by the formula; a line as long as said."""
+    point = grey(0, 25)
+    point[12, 12] = 255
+    disc = blur.lens_blur(point, 4, CHANCE)[..., 0]
+    assert disc[12, 12] == disc[12, 9] == round(255 / (np.pi * 16)) and disc[12, 17] == 0
+    soft = blur.gaussian_blur(point, 1, CHANCE)[..., 0]
+    weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
+    assert soft[12, 13] == round(255 * float(weights[4] * weights[5] / weights.sum() ** 2))
+    line = blur.motion_blur(point, 10, np.random.default_rng(0))[..., 0].astype(float)
+    assert line.sum() == pytest.approx(255, rel=0.1)
+    y, x = np.indices(line.shape) - 12
+    spread = np.linalg.eigvalsh(np.cov(np.stack([x.ravel(), y.ravel()]), aweights=line.ravel(), bias=True))
+    assert spread[1] == pytest.approx(10**2 / 12, rel=0.1) and spread[0] < 0.3  # of a line's length, and its width
+
+
+def test_nothing_happens_to_a_flat_picture_that_has_no_detail():
+    flat = grey(90)
+    for name in ("gaussian-blur", "lens-blur", "motion-blur", "sharpen", "jitter", "warp", "shift", "perspective"):
+        assert abs(distorted(flat, name, 5, np.random.default_rng(0)).astype(int) - 90).max() <= 1, name
+
+
+def test_colours_by_hand():
+    """Saturation against colorsys; contrast, mean, quantisation and curves by arithmetic."""
+    image = photograph(1, 16)
+    weak = colour.desaturation(image, 0.4, CHANCE)
+    for pixel, result in zip(image.reshape(-1, 3)[:50], weak.reshape(-1, 3), strict=False):
+        hue, saturation, value = colorsys.rgb_to_hsv(*(pixel / 255))
+        assert result == pytest.approx(np.array(colorsys.hsv_to_rgb(hue, saturation * 0.4, value)) * 255, abs=0.51)
+    assert len(np.unique(colour.desaturation(image, 0, CHANCE).std(axis=2))) == 1  # grey
+    levels = np.array([0, 51, 102, 204, 255], np.uint8)
+    ramp = np.repeat(levels[None, :, None], 3, axis=2)
+    assert colour.contrast(ramp, 0.5, CHANCE)[0, :, 0].tolist() == [64, 89, 115, 166, 191]
+    assert colour.quantisation(ramp, 2, CHANCE)[0, :, 0].tolist() == [0, 0, 0, 255, 255]
+    assert colour.quantisation(ramp, 6, CHANCE)[0, :, 0].tolist() == levels.tolist()
+    darker = [round(255 * float(v - 1.6 * v * (1 - v))) for v in np.clip(levels / 255, 0, 1)]
+    assert colour.darken(ramp, 0.8, CHANCE)[0, :, 0].tolist() == [max(0, value) for value in darker]
+    moved = colour.mean_shift(grey(100), 0.1, CHANCE).astype(int) - 100
+    assert set(np.unique(abs(moved))) <= {25, 26}
+    coloured = colour.colour_quantisation(photograph(1, 64), 8, CHANCE)
+    assert len(np.unique(coloured.reshape(-1, 3), axis=0)) <= 8
+
+
+def test_greys_have_no_colour_to_change():
+    ramp = np.repeat(np.arange(0, 250, 10, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(25, axis=0)
+    for name in ("desaturation", "oversaturation", "colour-diffusion"):
+        assert abs(distorted(ramp, name, 5, CHANCE).astype(int) - ramp).max() <= 2, name
+
+
+def test_places_by_hand():
+    """A shift moves a dot as far as it says; a corner of the homography too; blocks and patches are whole."""
+    dot = grey(0, 41)
+    dot[20, 20] = 255
+    y, x = np.indices((41, 41))
+    moved = spatial.shift(dot, 8, np.random.default_rng(3))[..., 0].astype(float)
+    centre = (moved * y).sum() / moved.sum() - 20, (moved * x).sum() / moved.sum() - 20
+    assert np.hypot(*centre) == pytest.approx(8, abs=0.4)
+    blocks = spatial.colour_blocks(np.zeros((384, 512, 3), np.uint8), 1, np.random.default_rng(0))
+    assert (blocks.any(axis=2)).sum() == 32 * 32
+    gradient = np.zeros((60, 60, 3), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None] * 4
+    patched = spatial.non_eccentricity_patches(gradient, 100, np.random.default_rng(0))
+    assert abs(patched.astype(int) - gradient).max() <= 8 * 4 and (patched != gradient).any()
+    ghost = spatial.ghosting(dot, 0.3, np.random.default_rng(0))[..., 0]
+    assert ghost[20, 20] == round(0.7 * 255)
+    pixelated = resampling.pixelate(
+        np.kron(np.array([[0, 200]], np.uint8), np.ones((8, 4), np.uint8))[..., None].repeat(3, 2), 0.5, CHANCE
+    )
+    assert pixelated.shape == (8, 8, 3) and set(np.unique(pixelated[:, 0])) == {0}
+
+
+def test_straight_lines_stay_straight_in_perspective():
+    y, x = np.indices((64, 64))
+    ramp = np.repeat((x * 3 + 20).astype(np.uint8)[..., None], 3, axis=2)
+    result = spatial.perspective(ramp, 4, np.random.default_rng(0))[..., 0].astype(float)[8:-8, 8:-8]
+    assert np.abs(np.diff(result, 2, axis=1)).max() <= 2  # close to linear still: four corners, no wave
+
+
+def test_a_chain_has_kinds_of_different_groups_in_any_order():
+    chains = [Distorter("chain", kinds=3).drawn(str(seed)) for seed in range(300)]
+    assert all(len({KINDS[name].group for name in chain}) == 3 for chain in chains)
+    assert {name for chain in chains for name in chain} == set(KINDS)
+    orders = Counter(tuple(KINDS[name].group for name in chain[:2]) for chain in chains)
+    assert orders["noise", "blur"] and orders["blur", "noise"]
+    chain = Distorter("chain", kinds=3)
+    assert chain.described(2, "7") == {"level": 2, "kinds": 3, "chain": list(chains[7])}
+
+
+def test_a_level_can_be_chosen():
+    made = configured(
+        [
+            Entry(name="gaussian-blur"),
+            Entry(name="gaussian-blur", settings={"level": 3}, label="blur3"),
+            Entry(name="chain", settings={"kinds": 4}),
+        ],
+        "study.toml",
+    )
+    assert [d.levels for d in made.values()] == [LEVELS, (3,), LEVELS] and made["chain"].kinds == 4
+    assert "scipy" in made["blur3"].library
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (Entry(name="gaussian_blur"), ["'gaussian_blur'", "eyetune distort --list"]),
+        (Entry(name="white-noise", settings={"level": 6}), ["settings.level = 6", "1 to 5"]),
+        (Entry(name="white-noise", settings={"level": True}), ["settings.level = True", "1 to 5"]),
+        (Entry(name="white-noise", settings={"level": "3"}), ["settings.level = '3'", "1 to 5"]),
+        (Entry(name="white-noise", settings={"kinds": 2}), ["settings.kinds = 2", "no such setting", "level (1 to 5"]),
+        (Entry(name="chain", settings={"kinds": 1}), ["settings.kinds = 1", f"2 to {len(GROUPS)}"]),
+    ],
+)
+def test_bad_settings_name_file_key_value_and_what_is_allowed(entry, words):
+    with pytest.raises(InputError) as error:
+        configured([entry], "study.toml")
+    assert all(word in str(error.value) for word in ["study.toml", "codecs[0]", *words])
+
+
+def test_a_study_of_distortions_and_a_codec(tmp_path, capsys):
+    """Distortions have no bits and no target; they are compared at one level, and with themselves at the next."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for k in range(2):
+        Image.fromarray(photograph(k, 80)).save(folder / f"{k}.png")
+    names = ("gaussian-blur", "shift", "chain")
+    values = {
+        "name": "study",
+        "photographs": {"folder": str(folder), "crop": 48},
+        "rates": {"bits_per_pixel": [1.5], "tolerance": 0.2},
+        "codecs": [{"name": name} for name in names] + [{"name": "jpeg"}],
+        "triplets": {"sentinels": 2, "practice": 1, "across_codecs": 100, "across_rates": 100},
+    }
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_settings(parse_settings(values, "test"), tmp_path / name / "study.toml")
+        assert main([str(tmp_path / name), "--workers", "1" if name == "first" else "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "gaussian-blur     level 3" in printed and "jpeg                  1.5" in printed
+    study = Study(tmp_path / "first")
+    for name in ("stimuli.parquet", "triplets.parquet", "distort.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    stimuli = study.stimuli
+    made = stimuli[stimuli["codec"].isin(names)]
+    assert len(made) == 2 * 3 * 5
+    assert made[["bits", "bits_per_pixel", "target_bits_per_pixel"]].isna().all().all()
+    blurred = made[(made["codec"] == "gaussian-blur") & (made["source"] == "0.png")]
+    for row in blurred.itertuples():
+        level = json.loads(row.settings)["level"]
+        whole = Distorter("gaussian-blur").distort(photograph(0, 80), level, "1 0.png")
+        crop = whole[row.crop_y : row.crop_y + 48, row.crop_x : row.crop_x + 48]
+        assert np.array_equal(study.image(row.sha256), crop)
+    chained = made[(made["codec"] == "chain") & (made["source"] == "0.png")]
+    assert len({tuple(json.loads(text)["chain"]) for text in chained["settings"]}) == 1
+    tests = study.triplets[study.triplets["kind"] == "test"]
+    indexed = stimuli.set_index("id")
+
+    def level(identity: str) -> object:
+        return json.loads(indexed["settings"][identity]).get("level", "rate")
+
+    across = tests[tests["comparison"] == "codecs"]
+    assert len(across) == 2 * 5 * 3 and all(level(row.a) == level(row.b) != "rate" for row in across.itertuples())
+    within = tests[tests["comparison"] == "rates"]
+    assert len(within) == 2 * 3 * 10
+    record = json.loads((study.root / "distort.json").read_text())
+    assert record["codecs"]["shift"] == {
+        "name": "shift",
+        "library": Distorter("shift").library,
+        "rate_setting": None,
+        "settings": {"levels": ["1", "2", "3", "4", "5"]},
+    }
