@@ -248,16 +248,46 @@ def test_payments_on_prolific_are_recorded_and_listed_once(study, capsys):
     assert entries(study, "prolific") == [*once, ("approve", *late, 150)]
 
 
-def test_a_list_that_was_not_written_is_written_by_the_same_command(study):
-    """As after a run that was killed between the ledger and the file."""
+@pytest.mark.parametrize("bonus", ["0.30", ""])
+def test_a_run_that_is_killed_at_its_lists_leaves_nothing_and_is_continued(study, monkeypatch, bonus):
+    """Killed when the first list is written, or after both; then the same plan, or one that was edited since."""
+    from mturk.recruiting import payments
+
     name = come(study, 1)
     collect(study, [(*name, "AWAITING REVIEW", "CDONE")])
-    edit(study, "prolific", {})
+    edit(study, "prolific", {name[0]: {"bonus_usd": "0.25"}})
+    written = payments.write_text
+    for last in ("approve", "bonus"):
+
+        def killed(path, text, last=last):
+            written(path, text)
+            if last in path.name:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(payments, "write_text", killed)
+            paid(study)
+        assert entries(study, "prolific") == []
+    edit(study, "prolific", {name[0]: {"bonus_usd": bonus}})
     paid(study)
-    (study.root / "prolific-approve-1.txt").unlink()
+    lists = {path.name: path.read_text() for path in study.root.glob("prolific-*")}
+    assert lists.pop("prolific-approve-1.txt") == f"{name[1]}\n"
+    assert lists == ({"prolific-bonus-1.csv": f"{name[1]},{bonus}\n"} if bonus else {})
+    assert len(entries(study, "prolific")) == len(lists) + 1
+
+
+def test_a_list_that_was_pasted_and_deleted_is_not_made_again(study, capsys):
+    name = come(study, 1)
+    collect(study, [(*name, "AWAITING REVIEW", "CDONE")])
+    edit(study, "prolific", {name[0]: {"bonus_usd": "0.25"}})
     paid(study)
-    assert (study.root / "prolific-approve-1.txt").read_text() == f"{name[1]}\n"
-    assert len(entries(study, "prolific")) == 1
+    for path in study.root.glob("prolific-*"):
+        path.unlink()
+    capsys.readouterr()
+    paid(study, "prolific", "--label", " 1 ")  # the same label
+    assert "paste" not in capsys.readouterr().out and not list(study.root.glob("prolific-*"))
+    with pytest.raises(InputError, match="--label must not be empty"):
+        paid(study, "prolific", "--label", " ")
 
 
 def test_a_record_is_not_changed_by_another_plan(study):

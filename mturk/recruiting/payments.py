@@ -1,7 +1,7 @@
 """Record what was paid outside Mechanical Turk, each payment once, and write the lists that Prolific pays by.
 
-A record and the number of its list are written together; the lists follow from the ledger. So a run that was ended
-anywhere is continued by the same command, and no payment gets into two lists.
+The lists are written just before the records are committed: each record has its list, a run that was ended anywhere is
+continued by the same command, and no list is written again once its payments are recorded.
 """
 
 import argparse
@@ -29,7 +29,9 @@ IDS = re.compile("[0-9A-Za-z]{1,64}")  # Prolific's; anything else would break t
 def run(study: Study, options: argparse.Namespace) -> None:
     """Record the plan's payments and bonuses, mark whose votes are used, write the lists."""
     channel: Channel = options.channel
-    plan = options.plan or plan_path(study, channel)
+    plan, label = options.plan or plan_path(study, channel), options.label.strip()
+    if not label:
+        raise InputError("--label must not be empty")
     if not study.votes_path.exists():
         raise InputError(f"{study.root} has no votes yet; nobody came")
     with connect(study.votes_path) as store:
@@ -44,7 +46,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
         new = [
             entry
             for row in rows
-            for entry in _entries(study, channel, row, options.label)
+            for entry in _entries(study, channel, row, label)
             if not _recorded(store, plan, row, entry)
         ]
         with transaction(store):
@@ -59,7 +61,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
                 observer = known[row.assignment, row.worker].observer
                 if observer is not None:
                     mark_use(store, observer, row.use == "yes", row.reason)
-        lists = _write_lists(study, store, channel)
+            lists = _write_lists(study, new, batch) if channel == "prolific" else []
         paid = [entry for entry in new if entry.action == "approve"]
         bonuses = [entry for entry in new if entry.action == "bonus"]
         (total,) = store.execute(
@@ -131,23 +133,21 @@ def _batches(store: sqlite3.Connection, channel: Channel) -> list[int]:
     return [number for (number,) in rows if number is not None]
 
 
-def _write_lists(study: Study, store: sqlite3.Connection, channel: Channel) -> list[Path]:
-    """Prolific's lists of the last batch, where they are not there yet: who is approved, and who gets which bonus."""
-    numbers = _batches(store, channel)
-    if channel != "prolific" or not numbers:
-        return []
-    rows = store.execute(
-        "SELECT * FROM ledger WHERE channel = ? AND json_extract(request, '$.batch') = ? ORDER BY rowid",
-        [channel, max(numbers)],
-    ).fetchall()
+def _write_lists(study: Study, entries: list[ledger.Entry], batch: int) -> list[Path]:
+    """Prolific's lists of these payments: who is approved, and who gets which bonus; the files that were written.
+
+    What a run that was killed before its COMMIT left under this number is replaced or removed.
+    """
     lines = {
-        "approve": [row["person"] for row in rows if row["action"] == "approve"],
-        "bonus": [f"{row['person']},{dollars(row['reward_cents'])}" for row in rows if row["action"] == "bonus"],
+        "approve": [entry.person for entry in entries if entry.action == "approve"],
+        "bonus": [f"{entry.person},{dollars(entry.reward_cents)}" for entry in entries if entry.action == "bonus"],
     }
     written = []
     for what, texts in lines.items():
-        path = study.root / f"prolific-{what}-{max(numbers)}.{'txt' if what == 'approve' else 'csv'}"
-        if texts and not path.exists():
+        path = study.root / f"prolific-{what}-{batch}.{'txt' if what == 'approve' else 'csv'}"
+        if texts:
             write_text(path, "".join(f"{text}\n" for text in texts))
             written.append(path)
+        else:
+            path.unlink(missing_ok=True)
     return written
