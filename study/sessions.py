@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
+from typing import Any
 
 from study.records import Triplet
 from study.schedule import Shown, plan_session
-from study.settings import Session
+from study.settings import Page, Session
 from study.votes import now
 
 # A trial that waits for its vote is taken to be given up when its observer did nothing for this long.
@@ -85,3 +86,18 @@ def new_session(
 def trials_of(connection: sqlite3.Connection, observer: str) -> list[sqlite3.Row]:
     """The observer's trials in order, each with `answer` (left, right or None)."""
     return connection.execute(TRIALS, [observer]).fetchall()
+
+
+def description(trial: sqlite3.Row, trials: Sequence[sqlite3.Row], page: Page) -> dict[str, Any]:
+    """What an observer's browser learns of one of its trials, besides its images: nothing that tells them apart."""
+    practice = trial["kind"] == "training"
+    part = [other["id"] for other in trials if (other["kind"] == "training") == practice]
+    return {
+        "id": trial["id"],
+        "practice": practice,
+        "position": part.index(trial["id"]) + 1,
+        "total": len(part),
+        "question": page.question,
+        "protocol": page.protocol,
+        "zoom": page.zoom,
+    }

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from study.blind_images import pad_png, uncompressed_png
 from study.page_votes import Vote, store
 from study.recruits import is_recruited
+from study.sessions import description
 from study.votes import connect, now
 from webapp.material import material
 from webapp.pages import session_trials
@@ -89,18 +90,8 @@ def explain(error: HTTPException) -> tuple[Response, int]:
 
 def _describe(trial: sqlite3.Row, trials: list[sqlite3.Row]) -> dict[str, Any]:
     known = material()
-    page = known.study.settings.page
-    practice = trial["kind"] == "training"
-    part = [other["id"] for other in trials if (other["kind"] == "training") == practice]
     width, height = known.sizes[known.triplets[trial["triplet"]].reference]
-    return {
-        "id": trial["id"],
-        "practice": practice,
-        "position": part.index(trial["id"]) + 1,
-        "total": len(part),
-        "question": page.question,
-        "protocol": page.protocol,
-        "zoom": page.zoom,
+    return description(trial, trials, known.study.settings.page) | {
         "width": width,
         "height": height,
         "reference": f"../i/{trial['reference_key']}",

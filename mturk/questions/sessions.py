@@ -12,7 +12,6 @@ import secrets
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,7 +21,7 @@ from study.errors import InputError
 from study.folder import Study
 from study.page_votes import Vote, store
 from study.records import Triplet
-from study.sessions import new_session, trials_of
+from study.sessions import description, new_session, trials_of
 from study.tokens import secret_key
 from study.votes import connect
 
@@ -71,11 +70,12 @@ def publish_session(study: Study, observer: str) -> str:
 
     with closing(open_place(study)) as place:
         listed = []
-        for index, (name, of) in enumerate(zip(names, shown, strict=True)):
+        for trial, name, of in zip(trials, names, shown, strict=True):
             width, height = stimuli.loc[of["reference"], ["width", "height"]]
-            listed.append(_describe(study, trials, index) | {"width": int(width), "height": int(height)})
+            told = description(trial, trials, study.settings.page)
+            listed.append(told | {"width": int(width), "height": int(height)})
             listed[-1] |= {role: place.address(name[role]) for role in ROLES}
-            expected = triplets[trials[index]["triplet"]].expected
+            expected = triplets[trial["triplet"]].expected
             if listed[-1]["practice"] and expected is not None:
                 listed[-1]["correct"] = "left" if expected == of["left"] else "right"
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -143,22 +143,6 @@ def _shown(triplet: Triplet, left_is: str) -> dict[str, str]:
     """The stimulus in each role."""
     left, right = (triplet.a, triplet.b) if left_is == "a" else (triplet.b, triplet.a)
     return {"reference": triplet.reference, "left": left, "right": right}
-
-
-def _describe(study: Study, trials: list[sqlite3.Row], index: int) -> dict[str, Any]:
-    """What the page says of a trial, as webapp/api.py describes it to the voting page."""
-    page, trial = study.settings.page, trials[index]
-    practice = trial["kind"] == "training"
-    part = [other["id"] for other in trials if (other["kind"] == "training") == practice]
-    return {
-        "id": trial["id"],
-        "practice": practice,
-        "position": part.index(trial["id"]) + 1,
-        "total": len(part),
-        "question": page.question,
-        "protocol": page.protocol,
-        "zoom": page.zoom,
-    }
 
 
 def _name(study: Study, observer: str) -> str:
