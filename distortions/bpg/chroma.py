@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.uint16]
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 UP = {  # taps, over 64, at -3 to 4 of chroma samples: for even and for odd luma samples
     "between": ((2, -6, 18, 57, -10, 4, -1, 0), (-1, 4, -10, 57, 18, -6, 2, 0)),

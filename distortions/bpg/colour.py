@@ -15,8 +15,8 @@ from study.images import Pixels
 
 LUMA = {"ycbcr": (0.299, 0.114), "ycbcr-709": (0.2126, 0.0722), "ycbcr-2020": (0.2627, 0.0593)}
 """Shares of red and of blue in the luma: BT.601, BT.709, BT.2020 (ITU-T H.273, table 4)."""
-STRIP = 128
-"""Rows that are converted at once, so that memory stays near that of the image."""
+STRIP = 2**18
+"""Samples that are converted at once, about, so that memory stays near that of the image."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ def planes_of(image: Pixels, header: Header) -> list[Plane]:
 def image_of(planes: list[Plane], header: Header) -> Pixels:
     """The `(H, W, 3)` image of the picture's planes, cropped to its size."""
     image = np.empty((header.height, header.width, 3), np.uint8)
-    for begin in range(0, header.height, STRIP):
-        rows = range(begin, min(begin + STRIP, header.height))
+    step = -(-STRIP // header.width)
+    for begin in range(0, header.height, step):
+        rows = range(begin, min(begin + step, header.height))
         luma = planes[0][begin : rows.stop].astype(np.int64)
         if header.format in ("grey", "4:4:4"):
             chroma = [plane[begin : rows.stop].astype(np.int64) for plane in planes[1:]]

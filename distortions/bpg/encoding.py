@@ -42,4 +42,5 @@ def chroma_format_idc(format: str) -> int:
 
 
 def _padded(plane: Plane, size: tuple[int, int]) -> Plane:
-    return np.pad(plane, [(0, wanted - side) for wanted, side in zip(size, plane.shape, strict=True)], mode="edge")
+    padding = [(0, wanted - side) for wanted, side in zip(size, plane.shape, strict=True)]
+    return np.asarray(np.pad(plane, padding, mode="edge"), np.uint16)

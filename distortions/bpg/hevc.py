@@ -99,8 +99,8 @@ def decoded(stream: bytes, chroma_format_idc: int, depth: int, width: int, heigh
     shape = frame.width, frame.height, frame.format.name
     if shape != (width, height, pixel_format(chroma_format_idc, depth)) or frame.is_corrupt:
         raise FormatError("its HEVC data is damaged")
-    planes = []
+    planes: list[Plane] = []
     for plane in frame.planes:
         samples = np.frombuffer(plane, np.uint8 if depth == 8 else "<u2").reshape(plane.height, -1)
-        planes.append(samples[:, : plane.width].astype(np.uint16))
+        planes.append(samples[:, : plane.width])  # the decoder's own memory: a copy would be a second picture
     return planes
