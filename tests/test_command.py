@@ -54,9 +54,10 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 @pytest.mark.parametrize("verb", [verb for verb in eyetune.VERBS if verb not in ("new", "demo")])
 def test_every_verb_refuses_a_folder_that_is_no_study(verb, tmp_path, capsys):
+    before = [verb, *{"recruit": ["status"]}.get(verb, [])]
     arguments = {"simulate": ["--observers", "1"]}.get(verb, [])
-    assert run(eyetune.main, [verb, str(tmp_path), *arguments]) == 2
+    assert run(eyetune.main, [*before, str(tmp_path), *arguments]) == 2
     assert "is not a study folder" in capsys.readouterr().err
-    assert run(eyetune.main, [verb, str(tmp_path / "absent"), *arguments]) == 2
+    assert run(eyetune.main, [*before, str(tmp_path / "absent"), *arguments]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []  # nothing left behind
