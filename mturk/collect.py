@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int | None:
     study = Study(options.study)
     with closing(open_market(options)) as requester, connect(study.votes_path) as store:
         found = refresh(store, requester, secret_key(study))
-        grant(store, requester, study)
+        found.problems += grant(store, requester, study)
         submitted, waiting, approved, rejected, due = store.execute(COUNTS, [requester.market]).fetchone()
     for problem in found.problems:
         print(problem)

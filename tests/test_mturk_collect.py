@@ -108,6 +108,21 @@ def test_who_took_part_is_not_offered_the_studys_hits_again(make_study, market):
     assert len([hit for hit in worklife.available_hits(market.state, ben) if hit["qualified"]]) == 2
 
 
+def test_a_worker_whom_mturk_does_not_know_any_more_keeps_nobody_from_the_qualification(make_study, market, capsys):
+    study = page_study(make_study, batch=1)
+    market.run(study, "publish", "--unchecked")
+    finish(study, "A0GONE0GONE0", "T0", "H0")  # first in the order of their ids
+    ana = worklife.add_worker(market.state, "Ana")
+    hit = worklife.available_hits(market.state, ana)[0]["hit_id"]
+    assignment = worklife.accept(market.state, ana, hit)
+    worklife.submit(market.state, ana, assignment, [("eyetune", finish(study, ana, assignment, hit))])
+    market.run(study, "collect")
+    said = capsys.readouterr().out
+    assert "worker A0GONE0GONE0 may be offered the study again: MTurk refuses Associate" in said
+    assert "1 submitted, 1 of them new" in said
+    assert not [hit for hit in worklife.available_hits(market.state, ana) if hit["qualified"]]
+
+
 def test_a_forms_answers_become_the_same_judgments(make_study, market, tmp_path):
     """One HIT a session; its trials are answered on the left, which is a or b as the plan has it."""
     (tmp_path / "web").mkdir()

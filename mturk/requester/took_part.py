@@ -38,27 +38,32 @@ def took_part_type(requester: Requester, study: Study) -> str | None:
     return found
 
 
-def grant(store: sqlite3.Connection, requester: Requester, study: Study) -> int:
-    """Give the qualification to who has had all the sessions that one person may have; returns how many got it now."""
+def grant(store: sqlite3.Connection, requester: Requester, study: Study) -> list[str]:
+    """Give the qualification to who has had all the sessions that one person may have; returns who could not get it."""
     identity = took_part_type(requester, study)
     if identity is None:
-        return 0
+        return []
     rows = store.execute(FINISHED, [requester.market, study.settings.recruiting.sessions_per_person])
     people = [row["person"] for row in rows]
     if not people:
-        return 0
+        return []
     listing = requester.pages("ListWorkersWithQualificationType", "Qualifications", QualificationTypeId=identity)
     have = {found["WorkerId"] for found in listing}
-    new = [person for person in people if person not in have]
-    for person in new:
-        requester.call(
-            "AssociateQualificationWithWorker",
-            QualificationTypeId=identity,
-            WorkerId=person,
-            IntegerValue=1,
-            SendNotification=False,
-        )
-    return len(new)
+    problems = []
+    for person in people:
+        if person in have:
+            continue
+        try:
+            requester.call(
+                "AssociateQualificationWithWorker",
+                QualificationTypeId=identity,
+                WorkerId=person,
+                IntegerValue=1,
+                SendNotification=False,
+            )
+        except Refused as refusal:  # an account that is closed, say
+            problems.append(f"worker {person} may be offered the study again: {refusal}")
+    return problems
 
 
 def _find(requester: Requester, name: str) -> str | None:
