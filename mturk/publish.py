@@ -129,7 +129,7 @@ def _write(
             raise InputError(
                 f"{study.root} is a copy, or an older backup, of a study that has published more: MTurk has HIT"
                 f" {known[name]['HITId']}, which this ledger does not know. Nothing more was published; go on in the"
-                " folder that published it"
+                " folder that published it, or, to make this one a study of its own, delete its secret.key"
             )
         parameters = create_parameters(hits, market, size, name, took_part)
         if question is not None:
