@@ -458,6 +458,8 @@ def test_too_many_requests_of_a_worker_or_an_address_answer_429(tmp_path):
     answer = send(site, f"/w/{token}/mturk/externalSubmit", assignmentId=hit, a=HOSTILE)
     assert answer.status_code == 429 and page_fields(answer) == [("assignmentId", hit), ("a", HOSTILE)]
     assert "sandbox allow-forms;" in answer.headers["Content-Security-Policy"] and "<script" not in answer.text
+    answer = send(site, f"/w/{token}/mturk/externalSubmit", assignmentId=hit, a="x" * 2**21)
+    assert answer.status_code == 429 and page_fields(answer) == []  # would be refused as too long besides
     assert other.get("/").status_code == 200
     site.state.close()
 

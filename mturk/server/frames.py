@@ -6,10 +6,12 @@ assignment it is, so that no cookie is needed and nobody submits for somebody el
 """
 
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from flask import Blueprint, Response, abort, current_app, render_template, request
+from werkzeug.exceptions import HTTPException
 
 from mturk.server import applications, worklife
 from mturk.server.invitations import worker_named
@@ -169,7 +171,10 @@ def said(heading: str, text: str, again: bool = False) -> Response:
 
     The page that made the form is gone by then, and with it the only other copy of the work.
     """
-    fields = list(request.form.items(multi=True)) if again else []
+    fields: list[tuple[str, str]] = []
+    if again:
+        with suppress(HTTPException):  # a body that would be refused besides
+            fields = list(request.form.items(multi=True))
     response = current_app.make_response(render_template("submitted.html", heading=heading, text=text, fields=fields))
     response.headers["Content-Security-Policy"] = AGAIN_POLICY if fields else ANSWER_POLICY
     return response
