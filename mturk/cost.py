@@ -7,6 +7,7 @@ from mturk.requester.money import counted
 from study.errors import InputError
 from study.fees import LARGE, batches, bonus_fee_cents, dollars, fee_cents, hit_cents
 from study.folder import Study
+from study.recruiting_settings import MOST_SESSIONS
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -22,8 +23,8 @@ def main(argv: list[str] | None = None) -> int | None:
     settings = Study(options.study).settings
     hits, masters = settings.hits, settings.hits.workers.masters
     sessions = hits.sessions if options.sessions is None else options.sessions
-    if sessions < 1:
-        raise InputError(f"--sessions {sessions}: must be 1 or more")
+    if not 1 <= sessions <= MOST_SESSIONS:
+        raise InputError(f"--sessions {sessions}: must be from 1 to {MOST_SESSIONS:,}")
     reward = hits.reward_cents
     sizes = hit_sizes(hits.question, sessions, reward, masters, hits.batch)
     total = sum(hit_cents(reward, size, masters) for size in sizes)

@@ -1,4 +1,4 @@
-"""`eyetune mturk status DIR`: HITs, submissions and money of a study, as MTurk and the ledger say. Changes nothing."""
+"""`eyetune mturk status DIR`: HITs, submissions and money of a study, as MTurk and the ledger say. Changes nothing there."""
 
 import argparse
 from contextlib import closing
@@ -49,5 +49,5 @@ def main(argv: list[str] | None = None) -> int | None:
     print(f"paid ${dollars(account.paid)}, promised ${dollars(account.promised)}, cap ${dollars(cap)};"
           f" the account has ${balance}")  # fmt: skip
     if open_calls:
-        print(f"{open_calls:,} calls were interrupted: give the same command again to finish them")
+        print(f"interrupted: {counted(open_calls, 'call')}; give the same command again to finish what it began")
     return 0

@@ -9,6 +9,7 @@ from study.fees import cents
 from study.sections import Section
 
 DOLLARS = r"^[0-9]{1,7}\.[0-9]{2}$"
+MOST_SESSIONS = 10_000
 
 
 class Qualification(Section):
@@ -69,7 +70,7 @@ class Hits(Section):
     reward_usd: str = Field(
         "1.00", pattern=DOLLARS, description="what one session is paid, in dollars, without MTurk's fee"
     )
-    sessions: int = Field(9, ge=1, le=10_000, description="how many sessions are wanted, one a worker")
+    sessions: int = Field(9, ge=1, le=MOST_SESSIONS, description="how many sessions are wanted, one a worker")
     batch: int = Field(
         0, ge=0, le=10_000, description="sessions a HIT, at most; 0: nine where that avoids the higher fee, else all"
     )

@@ -203,7 +203,7 @@ def test_cost_says_what_nines_save(make_study, capsys):
     said = capsys.readouterr().out
     assert "20 in 3 HITs (2 x 9, 1 x 2)" in said and "total:      $24.00, of which $4.00 are fees" in said
     assert "as one HIT it would be $28.00" in said and "$20.00, which is less: publish would stop there" in said
-    with pytest.raises(InputError, match="--sessions 0: must be 1 or more"):
+    with pytest.raises(InputError, match="--sessions 0: must be from 1 to 10,000"):
         cost([str(study.root), "--sessions", "0"])
 
 
