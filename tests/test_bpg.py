@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from conftest import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import eyetune
 from distortions.bpg import bits, chroma, colour, decoding, encoding, header, hevc, parameters, programs
 from distortions.bpg.coder import Bpg
 from distortions.bpg.header import COLOURS, FORMATS, Header
 from distortions.bpg.parameters import Parameters, Pcm, Picture
 from distortions.making import psnr
+from study.command import run
 from study.errors import UnavailableError
+from study.images import decode_rgb, encode_png
 
 av = pytest.importorskip("av")
 SIZES = st.integers(1, header.LONGEST)
@@ -347,3 +351,82 @@ def test_damaged_files_are_refused_within_bounds_of_memory_and_time():
     for outcome in ("not a BPG file", "transparent", "impossible block sizes", "cannot be decoded", "bits a sample",
                     "pixels", "ends too early", "the image", "another image"):  # fmt: skip
         assert outcome in reached
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (8, 40), (17, 33), (64, 65)])
+def test_every_size_comes_back_from_any_process(size, subsampling):
+    """As pickled to a worker, the codec writes the same bytes, from poor to fine."""
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    codec = Bpg(subsampling=subsampling, preset="medium")
+    files = [codec.at(value).encode(image) for value in (codec.rate.values[0], codec.rate.values[-1])]
+    assert len(files[0]) < len(files[1])
+    assert pickle.loads(pickle.dumps(codec.at(codec.rate.values[-1]))).encode(image.copy()) == files[1]
+    for file in files:
+        decoded = codec.decode(file)
+        assert decoded.shape == image.shape and decoded.dtype == np.uint8
+
+
+def bpg(*argv):
+    """The exit status of `eyetune bpg ...`."""
+    return run(eyetune.main, ["bpg", *map(str, argv)])
+
+
+def test_the_verbs_encode_tell_and_decode(tmp_path, capsys):
+    image = photograph(5, 96)[:70]
+    source, file, back = (tmp_path / name for name in ("a.png", "a.bpg", "b.png"))
+    source.write_bytes(encode_png(image))
+    asked = ["--qp", 12, "--preset", "fast", "--subsampling", "4:2:0", "--colour", "ycbcr-709", "--depth", 10]
+    assert bpg("encode", source, file, *asked, "--limited-range") == 0
+    assert bpg("info", file) == 0
+    assert bpg("decode", file, back) == 0
+    said = capsys.readouterr().out
+    assert f"{file}  {file.stat().st_size:,} bytes" in said and "96 x 70" in said
+    assert "4:2:0, ycbcr-709, 10 bits, limited range" in said
+    codec = Bpg(qp=12, preset="fast", subsampling="4:2:0", colour="ycbcr-709", depth=10, limited_range=True)
+    assert file.read_bytes() == codec.encode(image)
+    assert np.array_equal(decode_rgb(back), codec.decode(file.read_bytes()))
+
+
+def test_info_reads_past_alpha_and_names_extensions(tmp_path, capsys):
+    """Its HEVC header stands before the colour's, and no decoder is asked."""
+    _, data = header.unpack(encoding.encode(photograph(2, 48), Header(48, 48), 20, PRESET))
+    told = Header(48, 48, alpha="premultiplied alpha", animation=True, extensions=((2, b"icc"), (60, b"")))
+    (tmp_path / "a.bpg").write_bytes(header.pack(told, parameters.pack(Parameters()) + data))
+    assert bpg("info", tmp_path / "a.bpg") == 0
+    said = capsys.readouterr().out
+    for words in (
+        "premultiplied alpha",
+        "the first of an animation",
+        "ICC profile (3 bytes), unknown tag 60 (0 bytes)",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["encode", "a.png", "b.bpg"], ["b.bpg", "--force"]),
+        (["encode", "none.png", "c.bpg"], ["none.png"]),
+        (["encode", "b.bpg", "c.bpg"], ["b.bpg", "not"]),
+        (["encode", "a.png", "c.bpg", "--qp", "52"], ["--qp 52", "0 (finest) to 51"]),
+        (["encode", "a.png", "c.bpg", "--preset", "fastest"], ["--preset fastest", "ultrafast"]),
+        (["encode", "a.png", "c.bpg", "--depth", "9"], ["--depth 9", "8, 10 or 12"]),
+        (["encode", "a.png", "c.bpg", "--colour", "rgb", "--subsampling", "4:2:0"], ["takes subsampling 4:4:4"]),
+        (["decode", "a.png", "c.png"], ["a.png", "not a BPG file"]),
+        (["decode", "b.bpg", "c.png"], ["b.bpg", "truncated"]),
+        (["decode", "b.bpg", "c.jpg"], ["c.jpg", ".png"]),
+        (["decode", "b.bpg", "a.png"], ["a.png", "--force"]),
+        (["decode", "none.bpg", "c.png"], ["none.bpg", "no such file"]),
+        (["info", "."], ["not a regular file"]),
+        (["info", "b.bpg"], ["b.bpg", "truncated"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(argv, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(encode_png(photograph(2, 48)))
+    Path("b.bpg").write_bytes(header.MAGIC + b"\0")
+    assert bpg(*argv) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and all(word in said for word in words)
+    assert not Path("c.bpg").exists() and not Path("c.png").exists()
