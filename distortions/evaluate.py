@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.checkpoint import training_record
-from distortions.classical import CODECS
+from distortions.catalogue import CODECS
 from distortions.evaluation import means, panel, published, report
 from distortions.evaluation.compared import compared
 from distortions.evaluation.contenders import Contender, contenders
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--at", nargs="+", action="extend", default=[], metavar="NAME=V,...",
         help="settings to measure a codec at, in place of its ladder: quality of jpeg, webp and avif, ratio of"
-        " jpeg2000, rate position of a trained codec; for example jpeg=10,50,90 mine=0,0.5,1",
+        " jpeg2000, qp of bpg, rate position of a trained codec; for example jpeg=10,50,90 mine=0,0.5,1",
     )  # fmt: skip
     parser.add_argument(
         "--metric", nargs="+", action="extend", default=[], metavar="FILE",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distortions.classical import CODECS
+from distortions.catalogue import CODECS
 from distortions.learned import Learned, learned
 from distortions.protocol import Codec
 from study.errors import InputError
@@ -55,7 +55,10 @@ def contenders(files: Sequence[str], classical: Sequence[str], settings: Sequenc
             raise InputError(f"--classical {name}: no such codec; there are: {', '.join(CODECS)}")
         if name in codecs:
             raise InputError(f"--codec {given[name][0]}: called {name}, as the classical one is; add :LABEL")
-        codecs[name] = CODECS[name]()
+        codec = CODECS[name]()
+        if missing := codec.missing():
+            raise InputError(f"--classical {name}: {missing}")
+        codecs[name] = codec
     if not codecs:
         raise InputError("no codec; name one with --codec FILE or --classical NAME")
     values = _settings(settings, codecs)
