@@ -1,5 +1,6 @@
 """Money: MTurk's fees, the ledger's arithmetic, the cap, and what is checked before a call."""
 
+import errno
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ from mturk.service_model import model, problems
 from study import fees
 from study.errors import InputError
 from study.settings import parse_settings
-from study.votes import TABLES, connect
+from study.votes import TABLES, connect, transaction
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,20 @@ def test_a_store_of_the_first_version_gains_the_ledger_and_keeps_its_votes(tmp_p
     with connect(path) as store:
         assert store.execute("SELECT id FROM observers").fetchone()["id"] == "o"
         assert ledger.entries(store, "local") == []
+
+
+def test_a_transaction_that_fills_the_disk_keeps_nothing_and_says_that_the_disk_is_full(tmp_path):
+    """SQLite rolls back by itself then; a second ROLLBACK would be the error that is told."""
+    path = tmp_path / "votes.sqlite"
+    with connect(path) as store:
+        write(store, [entry(0)], None)
+    with pytest.raises(OSError) as error, connect(path) as store:
+        store.execute("PRAGMA max_page_count = 60")  # the rest of the disk is another's
+        with transaction(store):
+            ledger.write(store, [entry(number, request={"note": "x" * 5000}) for number in range(1, 100)], None)
+    assert error.value.errno == errno.ENOSPC
+    with connect(path) as store:
+        assert len(ledger.entries(store, "local")) == 1
 
 
 def test_real_money_needs_exactly_the_amount_typed(monkeypatch, capsys):
