@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from distortions import classical
+from distortions import classical, program
 from distortions.bpg.coder import Bpg
+from distortions.heic import Heic
+from distortions.jxl import JpegXl, JpegXr
 from distortions.protocol import Codec
 from distortions.synthetic import distorter
 from distortions.synthetic.distorter import Distorter
@@ -13,9 +15,12 @@ from distortions.tunable import Tunable
 from study.errors import InputError
 from study.settings import Codec as CodecSettings
 
-CODECS: Mapping[str, type[Tunable]] = classical.CODECS | {codec.name: codec for codec in (Bpg,)}
+CODECS: Mapping[str, type[Tunable]] = classical.CODECS | {
+    codec.name: codec for codec in (classical.RobidouxJpeg, Bpg, Heic, JpegXl, JpegXr)
+}
 LEARNED = "learned"
-NAMES = (*CODECS, LEARNED, *distorter.NAMES)
+PROGRAM = program.Words.name
+NAMES = (*CODECS, LEARNED, PROGRAM, *distorter.NAMES)
 Treatment: TypeAlias = Codec | Distorter
 """What makes a stimulus of a reference: a codec, which has a rate, or a distortion, which has a level."""
 
@@ -44,6 +49,8 @@ def _treatment(entry: CodecSettings, folder: Path, where: str) -> Treatment:
         from distortions import learned  # imports torch
 
         return learned.configured(entry.settings, folder, where)
+    if entry.name == PROGRAM:
+        return program.configured(entry.settings, folder, where)
     if entry.name in distorter.NAMES:
         return distorter.configured(entry.name, entry.settings, where)
     return CODECS[entry.name].configured(entry.settings, where)

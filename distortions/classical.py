@@ -78,6 +78,31 @@ class Jpeg(PillowCodec):
         }
 
 
+ROBIDOUX = [
+    [16, 16, 16, 18, 25, 37, 56, 85],
+    [16, 17, 20, 27, 34, 40, 53, 75],
+    [16, 20, 24, 31, 43, 62, 91, 135],
+    [18, 27, 31, 40, 53, 74, 106, 156],
+    [25, 34, 43, 53, 69, 94, 131, 189],
+    [37, 40, 62, 74, 94, 124, 169, 238],
+    [56, 53, 91, 106, 131, 169, 226, 311],
+    [85, 75, 135, 156, 189, 238, 311, 418],
+]
+"""N. Robidoux's quantisation table at quality 50, for all components: ImageMagick's and mozjpeg's default."""
+
+
+class RobidouxJpeg(Jpeg):
+    """JPEG as mozjpeg sets it up: its default quantisation table, progressive. Its trellis quantisation is not here."""
+
+    name: ClassVar[str] = "jpeg-robidoux"
+
+    progressive: bool = Field(True, description="true or false")
+
+    def options(self) -> dict[str, Any]:
+        """The settings for Pillow."""
+        return super().options() | {"qtables": [sum(ROBIDOUX, []), sum(ROBIDOUX, [])]}
+
+
 class Jpeg2000(PillowCodec):
     """JPEG 2000 by OpenJPEG: one quality layer at a compression ratio, as a bare codestream (JP2 boxes add 85 bytes).
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from distortions import assembly
 from distortions.catalogue import Treatment, configured
+from distortions.listing import listing
 from distortions.making import Part, Unit, load, make
 from distortions.synthetic.distorter import Distorter
 from distortions.workers import done
@@ -36,11 +37,17 @@ from study.votes import connect
 def main(argv: list[str] | None = None) -> int | None:
     """Make the study's stimuli and triplets."""
     parser = argparse.ArgumentParser(prog="eyetune distort", description=__doc__)
-    parser.add_argument("study", metavar="DIR", type=Path, help="the study folder")
+    parser.add_argument("study", metavar="DIR", type=Path, nargs="?", help="the study folder")
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=int, default=cores, metavar="N", help="processes (%(default)s, one a core)")
     parser.add_argument("--force", action="store_true", help="replace stimuli and triplets that have no votes yet")
+    parser.add_argument("--list", action="store_true", help="print every codec and distortion with its settings")
     options = parser.parse_args(argv)
+    if options.list:
+        print(listing())
+        return 0
+    if options.study is None:
+        parser.error("the following arguments are required: DIR")
     if options.workers < 1:
         raise InputError(f"--workers {options.workers}: must be 1 or more")
 

@@ -1,4 +1,4 @@
-"""What codecs with settings in `study.toml` have in common: their fields are their settings."""
+"""Codecs whose fields are their settings in `study.toml`."""
 
 from typing import Any, ClassVar, Self
 
@@ -10,8 +10,8 @@ from study.images import Pixels
 from study.sections import Section
 
 
-class Tunable(Section):
-    """A codec whose fields are its settings; each field's description says what is allowed."""
+class Checked(Section):
+    """Settings of `[[codecs]]`; each field's description says what is allowed."""
 
     name: ClassVar[str]
     rate: ClassVar[RateSetting]
@@ -28,7 +28,7 @@ class Tunable(Section):
 
     @classmethod
     def configured(cls, settings: dict[str, Any], where: str) -> Self:
-        """The codec with these settings.
+        """These settings.
 
         Raises InputError, beginning with `where`, that names key and value and says what is allowed.
         """
@@ -51,6 +51,10 @@ class Tunable(Section):
         if missing:
             raise InputError(f"{where}: {missing}")
         return codec
+
+
+class Tunable(Checked):
+    """A codec whose fields are its settings."""
 
     @property
     def settings(self) -> dict[str, Setting]:
