@@ -8,7 +8,8 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from mturk.requester.client import add_market_options, open_market
+from mturk.requester.client import add_market_options, command, open_market
+from mturk.requester.lock import paying
 from mturk.requester.submissions import refresh
 from mturk.requester.took_part import grant
 from study.folder import Study
@@ -30,7 +31,8 @@ def main(argv: list[str] | None = None) -> int | None:
     options = parser.parse_args(argv)
 
     study = Study(options.study)
-    with closing(open_market(options)) as requester, connect(study.votes_path) as store:
+    # Not beside a paying command: it could write a HIT's state over a newer one, by which the cap counts.
+    with paying(study), closing(open_market(options)) as requester, connect(study.votes_path) as store:
         found = refresh(store, requester, secret_key(study))
         found.problems += grant(store, requester, study)
         submitted, waiting, approved, rejected, due = store.execute(COUNTS, [requester.market]).fetchone()
@@ -39,5 +41,5 @@ def main(argv: list[str] | None = None) -> int | None:
     print(f"{submitted:,} submitted, {found.new:,} of them new")
     print(f"{approved:,} approved, {rejected:,} rejected, {waiting:,} to review")
     if waiting:
-        print(f"MTurk approves the first of them by itself at {due}; next: eyetune mturk review {study.root}")
+        print(f"MTurk approves the first of them by itself at {due}; next: {command('review', study, options)}")
     return 0

@@ -4,7 +4,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from mturk.requester.client import Refused, add_market_options, open_market
+from mturk.requester.client import Refused, add_market_options, command, open_market
 from mturk.requester.hits import all_hits
 from mturk.requester.lock import paying
 from mturk.requester.submissions import refresh
@@ -23,13 +23,11 @@ def main(argv: list[str] | None = None) -> int | None:
     study = Study(options.study)
     deleted = 0
     with paying(study), closing(open_market(options)) as requester, connect(study.votes_path) as store:
-        refresh(
-            store, requester, secret_key(study)
-        )  # what was submitted and never collected would be lost with the HIT
+        refresh(store, requester, secret_key(study))  # what was never collected would be lost with the HIT
         hits = all_hits(store, requester.market)
         for hit in hits:
             if hit["status"] == "open":
-                print(f"{hit['id']}: still offered to workers; first: eyetune mturk expire {study.root}")
+                print(f"{hit['id']}: still offered to workers; first: {command('expire', study, options)}")
                 continue
             try:
                 requester.call("DeleteHIT", HITId=hit["id"])

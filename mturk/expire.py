@@ -5,7 +5,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mturk.requester.client import add_market_options, open_market
+from mturk.requester.client import add_market_options, command, open_market
 from mturk.requester.expiry import offer_until
 from mturk.requester.hits import all_hits
 from mturk.requester.lock import paying
@@ -34,6 +34,6 @@ def main(argv: list[str] | None = None) -> int | None:
         chosen = chosen or [hit for hit in hits.values() if hit["status"] == "open"]
         over = datetime(2005, 11, 2, tzinfo=UTC)  # before MTurk began: at once
         expired = offer_until(store, requester, chosen, over, secret_key(study))
-    print(f"{counted(expired, 'HIT')} expired ({requester.market}); what is still submitted: eyetune mturk collect"
-          f" {study.root}")  # fmt: skip
+    print(f"{counted(expired, 'HIT')} expired ({requester.market})")
+    print(f"what is still submitted: {command('collect', study, options)}")
     return 0

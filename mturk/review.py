@@ -8,10 +8,11 @@ proposed.
 """
 
 import argparse
+import shlex
 import sqlite3
 from pathlib import Path
 
-from mturk.requester.client import add_market_options, market_of
+from mturk.requester.client import add_market_options, command, market_of
 from mturk.requester.money import counted
 from mturk.reviewing import sheet
 from mturk.reviewing.evidence import assignment_work, decided, marks, observer_quality
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int | None:
     out = options.out or plan_path(study, market)
     if out.exists() and not options.force:
         raise InputError(f"{out} exists, perhaps edited; name another --out, or replace it with --force")
-    fetch = f"fetch them with: eyetune mturk collect {study.root}"
+    fetch = f"fetch them with: {command('collect', study, options)}"
     if not study.votes_path.exists():
         raise InputError(f"{study.root} has no assignments yet; {fetch}")
     with connect(study.votes_path) as store:
@@ -66,10 +67,8 @@ def main(argv: list[str] | None = None) -> int | None:
     ends = [row["auto_approval_at"] for _, row in work if row["status"] == "Submitted" and row["auto_approval_at"]]
     if ends:
         print(f"MTurk approves and pays by itself what is not reviewed, the first at {min(ends)}")
-    given = f" --plan {out}" if options.out else ""
-    given += f" --{market}" if market != "local" else ""
-    given += f" --endpoint {options.endpoint}" if options.endpoint else ""
-    print(f"read and edit it, then: eyetune mturk pay {study.root}{given}")
+    given = f" --plan {shlex.quote(str(out))}" if options.out else ""
+    print(f"read and edit it, then: {command('pay', study, options)}{given}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`eyetune mturk status DIR`: HITs, submissions and money of a study, as MTurk and ledger say. Changes nothing there."""
+"""`eyetune mturk status DIR`: HITs, submissions and money, as MTurk and ledger say. Changes nothing there."""
 
 import argparse
 from contextlib import closing

@@ -92,3 +92,19 @@ def test_without_a_standard_input_nothing_is_confirmed(make_study, monkeypatch):
         eyetune.main(command)
     with connect(study.votes_path) as store:
         assert store.execute("SELECT count(*) FROM ledger").fetchone()[0] == 0
+
+
+def test_the_command_that_is_named_next_is_of_the_same_market():
+    from argparse import Namespace
+    from pathlib import Path
+
+    def said(**options):
+        study = Namespace(root=Path("my study"))
+        return client.command(
+            "review", study, Namespace(**{"live": False, "sandbox": False, "endpoint": None} | options)
+        )
+
+    assert said() == "eyetune mturk review 'my study'"
+    assert said(live=True) == "eyetune mturk review 'my study' --live"
+    assert said(sandbox=True) == "eyetune mturk review 'my study' --sandbox"
+    assert said(live=True, endpoint="http://x") == "eyetune mturk review 'my study' --live --endpoint http://x"

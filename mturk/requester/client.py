@@ -6,6 +6,7 @@ call that commits money carries its idempotency token, so a retry after an answe
 
 import argparse
 import random
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from study.errors import InputError
+from study.folder import Study
 
 LOCAL = "http://127.0.0.1:8002"
 AWS = {
@@ -160,6 +162,15 @@ def market_of(options: argparse.Namespace) -> str:
     if options.sandbox and options.endpoint:
         raise InputError("--sandbox is AWS's own; leave --endpoint out, or --sandbox")
     return "live" if options.live else "sandbox" if options.sandbox else "local"
+
+
+def command(verb: str, study: Study, options: argparse.Namespace) -> str:
+    """The command line of another verb for the same study in the market of `options`."""
+    market = market_of(options)
+    words = ["eyetune", "mturk", verb, str(study.root)]
+    words += [f"--{market}"] if market != "local" else []
+    words += ["--endpoint", options.endpoint] if options.endpoint else []
+    return shlex.join(words)
 
 
 def open_market(options: argparse.Namespace) -> Requester:
