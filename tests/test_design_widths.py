@@ -1,0 +1,75 @@
+"""Predicted widths of intervals: by hand, against simulated studies, and for a budget."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.active_choice import ITEMS, prediction, true_scores
+from study.design.designs import condition_of, ladder, random_pairs, same_rate
+from study.design.widths import INTERVAL, plan_votes, predicted_widths, votes_for_width
+from study.errors import InputError
+from tests.test_design_pairs import crop
+
+CROPS = [crop(f"p{k}") for k in range(6)]
+SCORES = {condition_of(s): place / 4 for place, s in enumerate(CROPS[0])}
+
+
+def test_two_items_by_hand():
+    """100 votes at equal scores give 25 of information on the difference; each score is half of it."""
+    assert predicted_widths(np.array([[0, 100], [100, 0]]), [0, 0]) == pytest.approx([INTERVAL * 0.2 / 2] * 2)
+
+
+def test_groups_are_centred_each_on_its_own_and_what_has_no_vote_has_no_width():
+    votes = np.zeros((5, 5))
+    votes[0, 1] = votes[1, 0] = votes[2, 3] = votes[3, 2] = 100
+    widths = predicted_widths(votes, np.zeros(5))
+    assert widths[:4] == pytest.approx([INTERVAL * 0.1] * 4) and np.isnan(widths[4])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 999))
+def test_widths_are_those_of_the_pseudo_inverse(items, seed):
+    random = np.random.default_rng(seed)
+    votes = np.triu(random.integers(1, 9, (items, items)), 1).astype(float)
+    votes += votes.T
+    scores = random.normal(size=items)
+    p = 1 / (1 + np.exp(scores[None] - scores[:, None]))
+    weights = votes * p * (1 - p)
+    inverse = np.linalg.pinv(np.diag(weights.sum(1)) - weights, rcond=1e-9, hermitian=True)
+    assert predicted_widths(votes, scores) == pytest.approx(INTERVAL * np.sqrt(np.diag(inverse)))
+
+
+@pytest.mark.parametrize(("logits", "least"), [(8, 0.93), (2, 0.97)])
+def test_predicted_widths_are_those_of_simulated_studies(logits, least):
+    """With 152 votes an item; a little narrower, as information bounds the spread from below."""
+    ratio, _ = prediction(logits, 8, 400, seed=1)
+    assert least <= ratio <= 1.03
+
+
+def test_votes_for_a_width_give_that_width():
+    votes, scores = np.ones((ITEMS, ITEMS)) - np.eye(ITEMS), true_scores(4, 1)
+    need = votes_for_width(0.5, votes, scores)
+    share = votes / (votes.sum() / 2)
+    assert predicted_widths(need * share, scores).mean() <= 0.5 < predicted_widths((need - 1) * share, scores).mean()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([random_pairs, same_rate, ladder]), st.integers(1, 3), st.integers(1500, 6000))
+def test_a_budget_is_kept_and_nearly_used(design, votes_each, budget):
+    plan = plan_votes(CROPS, design, budget, votes_each, SCORES, seed=1)
+    pairs = sum(map(len, plan.pairs))
+    spent = pairs * plan.votes_each
+    assert plan.votes_each >= votes_each and plan.votes.sum() == 2 * spent and spent <= budget < spent + pairs
+    assert np.isfinite(plan.widths).all() and len(plan.widths) == len(plan.conditions) == 16
+    more = plan_votes(CROPS, design, 4 * budget, votes_each, SCORES, seed=1)
+    assert more.widths.mean() < plan.widths.mean()
+
+
+def test_a_budget_that_cannot_link_the_conditions_is_refused_with_one_that_can():
+    """16 conditions on 6 crops take three pairs a crop: with five votes on each, 90 votes."""
+    with pytest.raises(InputError, match="give at least 90 votes"):
+        plan_votes(CROPS, random_pairs, 89, 5, SCORES, seed=1)
+    assert plan_votes(CROPS, random_pairs, 90, 5, SCORES, seed=1).votes_each == 5
+    with pytest.raises(InputError, match="no expected score for the condition 'avif @ 0.25'"):
+        plan_votes(CROPS, random_pairs, 90, 5, {}, seed=1)
