@@ -53,7 +53,9 @@ def extend(
     """Add places until there are `sessions`, and offer the HITs for `hours` from now."""
     market, cap = requester.market, study.settings.hits.spending_cap_cents
     if not all_hits(store, market):
-        raise InputError(f"nothing is published ({market}); first: eyetune mturk publish {study.root}")
+        raise InputError(
+            f"there is no HIT to extend ({market}); set hits.sessions and run: eyetune mturk publish {study.root}"
+        )
     if (
         hours
         and not study.settings.hits.images_url

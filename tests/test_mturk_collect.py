@@ -211,6 +211,16 @@ def test_hits_that_mturk_does_not_know_are_named_and_keep_no_other_from_expiring
     assert sorted(hit["HITStatus"] for hit in market.hits()) == ["Assignable", "Reviewable", "Reviewable"]
     market.run(study, "extend", "--hours", "5")
     assert [hit["HITStatus"] for hit in market.hits()] == ["Assignable"] * 3
+    market.run(study, "expire")
+    deleted = next(hit["HITId"] for hit in market.hits() if hit["HITStatus"] == "Reviewable")
+    requester = Requester("local", market.endpoint)
+    requester.call("DeleteHIT", HITId=deleted)  # by another client
+    requester.close()
+    capsys.readouterr()
+    market.run(study, "extend", "--hours", "5")
+    assert f"{deleted}: MTurk refuses UpdateExpirationForHIT" in capsys.readouterr().out
+    with connect(study.votes_path) as store:
+        assert store.execute("SELECT status FROM hits WHERE id = ?", [deleted]).fetchone()[0] == "deleted"
 
 
 def test_places_are_added_to_an_expired_hit_only_with_more_time(make_study, market):
@@ -231,7 +241,7 @@ def test_extending_to_nothing_or_where_nothing_is_published_is_refused(make_stud
     study = page_study(make_study)
     with pytest.raises(InputError, match="must be"):
         market.run(study, "extend", *options)
-    with pytest.raises(InputError, match="nothing is published"):
+    with pytest.raises(InputError, match="there is no HIT to extend"):
         market.run(study, "extend", "--hours", "3")
 
 
