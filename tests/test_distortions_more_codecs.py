@@ -7,6 +7,7 @@ import pickle
 import shlex
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from PIL import Image
 from distortions.catalogue import CODECS, LEARNED, PROGRAM, configured
 from distortions.classical import Jpeg, RobidouxJpeg
 from distortions.distort import main
+from distortions.evaluation.contenders import LADDERS
 from distortions.making import psnr
-from distortions.program import Program
+from distortions.program import Program, Words
 from distortions.protocol import CodecError
 from distortions.synthetic.distorter import NAMES as DISTORTIONS
 from study.errors import InputError
@@ -76,6 +78,29 @@ def test_settings_reach_the_encoder(name, settings):
     codecs = configured([Entry(name=name), Entry(name=name, settings=settings, label="other")], "study.toml")
     assert codecs["other"].encode(image) != codecs[name].encode(image)
     assert settings.items() <= codecs["other"].settings.items()
+
+
+def test_the_documentation_names_every_codec_and_its_examples_are_read():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "distortions.md").read_text()
+    assert all(f"`{name}`" in text for name in [*CODECS, LEARNED, PROGRAM])
+    assert all(f"\n{name} " in text for name in DISTORTIONS)  # the table of PSNR
+    examples = text.split("```toml\n")[1:]
+    assert len(examples) == 2
+    for example in examples:
+        entries = [Entry(**entry) for entry in tomllib.loads(example.split("```")[0])["codecs"]]
+        if entries[0].name == PROGRAM:
+            Words.configured(entries[0].settings, "docs")
+        else:
+            assert len(configured(entries, "docs")) == len(entries)
+
+
+def test_every_codec_has_a_ladder_to_be_measured_at():
+    for name, kind in CODECS.items():
+        allowed = kind.rate.values
+        places = [abs(np.log(np.array(allowed) + 1) - np.log(value + 1)).argmin() for value in LADDERS[name]]
+        assert sorted(set(places)) == places  # from few bits to many
+        for value in LADDERS[name]:
+            kind.model_validate({kind.rate.name: type(allowed[0])(value)})
 
 
 def test_the_robidoux_table_is_in_the_file(tmp_path):

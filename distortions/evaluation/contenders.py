@@ -15,6 +15,11 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "jpeg2000": (240, 160, 100, 70, 48, 34, 24, 17, 12),
     "webp": (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90),
     "avif": (5, 10, 15, 20, 30, 40, 50, 60, 70, 80),
+    "jpeg-robidoux": (3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90),
+    "bpg": (47, 42, 37, 32, 27, 22),
+    "heic": (10, 20, 30, 35, 40, 45, 50, 60),
+    "jpegxl": (20, 14, 10, 7, 5, 3.5, 2.5, 1.7, 1.2),
+    "jpegxr": (1, 10, 20, 30, 40, 50, 60),
 }
 """Settings from about .1 to 2 bits per pixel on Kodak's photographs."""
 POSITIONS = 5  # at least, of a codec whose rate is continuous without levels

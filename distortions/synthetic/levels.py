@@ -40,7 +40,8 @@ KINDS: dict[str, Kind] = {
     "resample-bilinear": Kind(resampling.bilinear, (1.25, 1.6, 2, 3, 5), "factor", "blur", "BAPPS"),
     "resample-bicubic": Kind(resampling.bicubic, (1.25, 1.6, 2, 3, 5), "factor", "blur", "BAPPS"),
     "pixelate": Kind(resampling.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength", "blur", _kadid(21)),
-    "sharpen": Kind(blur.sharpen, (1, 2, 3, 6, 12), "amount", "sharpness", _kadid(24)),
+    # KADID-10k's amounts of 1 to 12 begin with plain halos.
+    "sharpen": Kind(blur.sharpen, (0.25, 0.5, 1, 2, 4), "amount", "sharpness", _kadid(24)),
     "white-noise": Kind(noise.white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance", "noise", _kadid(11)),
     "colour-component-noise": Kind(
         noise.colour_component_noise, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance", "noise", _kadid(12)
