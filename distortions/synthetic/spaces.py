@@ -36,7 +36,7 @@ def pixels(values: Floats) -> Pixels:
 def lab(rgb: Floats) -> Floats:
     """CIELAB under D65: L in [0, 100], a and b about -100 to 100."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((np.maximum(rgb, 0) + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ (_XYZ / _WHITE[:, None]).T.astype(np.float32)
+    xyz = _times(_XYZ / _WHITE[:, None], linear)
     f = np.where(xyz > _CUBE**3, np.cbrt(xyz), xyz / (3 * _CUBE**2) + 4 / 29)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
@@ -47,16 +47,21 @@ def from_lab(values: Floats) -> Floats:
     y = (values[..., 0] + 16) / 116
     f = np.stack([y + values[..., 1] / 500, y, y - values[..., 2] / 200], axis=-1)
     xyz = np.where(f > _CUBE, f**3, 3 * _CUBE**2 * (f - 4 / 29))
-    linear = np.clip(xyz @ np.linalg.inv(_XYZ / _WHITE[:, None]).T.astype(np.float32), 0, 1)
+    linear = np.clip(_times(np.linalg.inv(_XYZ / _WHITE[:, None]), xyz), 0, 1)
     rgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return rgb.astype(np.float32)
 
 
 def ycbcr(rgb: Floats) -> Floats:
     """Full-range BT.601: Y in [0, 1], Cb and Cr in [-.5, .5]."""
-    return rgb @ _YCBCR.T.astype(np.float32)
+    return _times(_YCBCR, rgb)
 
 
 def from_ycbcr(values: Floats) -> Floats:
     """sRGB of full-range BT.601, not clipped."""
-    return values @ np.linalg.inv(_YCBCR).T.astype(np.float32)
+    return _times(np.linalg.inv(_YCBCR), values)
+
+
+def _times(matrix: Floats, values: Floats) -> Floats:
+    """The matrix times each pixel, without BLAS, whose sums depend on the machine and its threads."""
+    return np.einsum("ij,hwj->hwi", matrix.astype(np.float32), values)
