@@ -65,11 +65,13 @@ def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="simulated studies of each kind (%(default)s)")
+    parser.add_argument("--first-seed", type=int, default=1000, help="below 100: used to settle on PILOT (%(default)s)")
     parser.add_argument("--studies", type=int, default=1000, help="for predicted widths (%(default)s)")
     options = parser.parse_args()
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     print(f"load {os.getloadavg()[0]:.1f}")
     for logits, share in RANGES.items():
-        runs = [[simulate(logits, seed, active) for active in (False, True)] for seed in range(options.seeds)]
+        runs = [[simulate(logits, seed, active) for active in (False, True)] for seed in seeds]
         print(f"{ITEMS} items over {logits} logits, {options.seeds} seeds")
         for votes in AFTER:
             shares = np.array([share_of_votes(random, active, votes) for random, active in runs])

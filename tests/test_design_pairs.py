@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from random import Random
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from analysis.scaling import name_conditions
 from study.design.designs import (
     comparison_of,
     condition_of,
+    disagreeing,
     jnd_ladder,
     ladder,
     over_crops,
@@ -21,6 +23,7 @@ from study.design.designs import (
     stratified,
 )
 from study.design.graph import Candidate, connected_pairs, linked_groups
+from study.design.information import disagreement
 from study.errors import InputError
 from study.records import Stimulus
 
@@ -140,6 +143,23 @@ def test_predicted_differences_are_met_in_equal_numbers():
 def test_a_stimulus_without_a_prediction_is_named():
     with pytest.raises(InputError, match=r"p avif 0.25 \(avif @ 0.25\) has no predicted distance"):
         stratified({})(crop(), 10, Random(1))
+
+
+def test_disagreeing_metrics_are_asked_where_they_disagree():
+    """One metric cares for the rate alone, one for the codec alone: they disagree most where both are sure."""
+
+    def by_rate(a, b):
+        return 1 / (1 + np.exp(5 * (a.target_bits_per_pixel - b.target_bits_per_pixel)))
+
+    def by_codec(a, b):
+        return 1 / (1 + np.exp(CODECS.index(a.codec) - CODECS.index(b.codec)))
+
+    pairs = disagreeing([by_rate, by_codec])(crop(), 30, Random(1))
+    assert len(linked_groups(ends(pairs), [s.id for s in crop()])) == 1 and len(pairs) == 30
+    told = {frozenset((a.id, b.id)): disagreement([[by_rate(a, b)], [by_codec(a, b)]])[0]
+            for a, b in itertools.combinations(crop(), 2)}  # fmt: skip
+    taken = sorted((told[frozenset(pair)] for pair in ends(pairs)), reverse=True)
+    assert taken[:15] == sorted(told.values(), reverse=True)[:15]  # beside the tree's 15, the best 15 are all there
 
 
 def test_equal_pixels_are_never_a_pair():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_design_pairs import crop
 
 from benchmarks.active_choice import ITEMS, prediction, true_scores
 from study.design.designs import condition_of, ladder, random_pairs, same_rate
 from study.design.widths import INTERVAL, plan_votes, predicted_widths, votes_for_width
 from study.errors import InputError
-from tests.test_design_pairs import crop
 
 CROPS = [crop(f"p{k}") for k in range(6)]
 SCORES = {condition_of(s): place / 4 for place, s in enumerate(CROPS[0])}

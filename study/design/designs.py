@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from study.design.graph import Candidate, Pair, connected_pairs
+from study.design.information import disagreement
 from study.errors import InputError
 from study.records import Stimulus
 
@@ -110,6 +111,25 @@ def stratified(distances: Mapping[str, float], strata: int = STRATA) -> Design:
             stimuli, number, random, earlier,
             lambda a, b: (int(np.searchsorted(edges, difference(a, b), side="left")), 0),
         )  # fmt: skip
+
+    return design
+
+
+def disagreeing(chances: Sequence[Callable[[Stimulus, Stimulus], float]]) -> Design:
+    """A design that tells metrics apart: the spanning tree of most disagreement, then the pairs of most disagreement.
+
+    Each of `chances` is one metric's: the chance in [0, 1] that an observer finds its second stimulus closer to the
+    reference than its first, from a link fitted to votes (`analysis.psychometric.Preference.probability`). Stimuli on
+    which the metrics agree are used once or little more.
+    """
+
+    def design(
+        stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()
+    ) -> list[tuple[Stimulus, Stimulus]]:
+        def kind(a: Stimulus, b: Stimulus) -> tuple[object, float]:
+            return 0, -float(disagreement([[chance(a, b)] for chance in chances])[0])
+
+        return _choose(stimuli, number, random, earlier, kind)
 
     return design
 

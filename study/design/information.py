@@ -104,7 +104,7 @@ def disagreement(chances: ArrayLike) -> Floats:
 
     `chances` `(M, P)` is the chance in [0, 1] that each metric gives to a vote for b, from a link fitted to votes
     (`analysis.psychometric.Preference.probability`). This is their Jensen-Shannon divergence, 0 where they agree.
-    Give it to `best_trees` for pairs that tell two metrics apart.
+    `study.design.designs.disagreeing` chooses the pairs of a crop by it.
     """
     p = np.asarray(chances, dtype=float)
     assert p.ndim == 2 and ((p >= 0) & (p <= 1)).all()
