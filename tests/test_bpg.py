@@ -65,11 +65,13 @@ def hevc_parameters(draw):
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(headers(), st.binary(min_size=1, max_size=50))
 def test_every_header_field_comes_back(written, data):
     assert header.unpack(header.pack(written, data)) == (written, data)
 
 
+@settings(deadline=None)
 @given(headers(), st.data())
 def test_a_header_that_is_cut_is_refused(written, data):
     file = header.pack(written, b"")
@@ -93,6 +95,7 @@ def test_a_data_length_ends_the_data():
         header.unpack(file[: cut - 1] + b"\x07abcdef")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_numbers_of_seven_bits_a_byte(value):
     """As the specification's examples: 8 is 08, 542 is 84 1e, 728855 is ac be 17."""
@@ -103,11 +106,13 @@ def test_numbers_of_seven_bits_a_byte(value):
         header.read_ue7(b"\x80" + code, 0)
 
 
+@settings(deadline=None)
 @given(hevc_parameters(), st.binary(max_size=20))
 def test_every_field_of_the_hevc_header_comes_back(written, rest):
     assert parameters.unpack(parameters.pack(written) + rest) == (written, rest)
 
 
+@settings(deadline=None)
 @given(hevc_parameters(), st.integers(0, 3), st.integers(1, 2**16), st.integers(1, 2**16), st.integers(8, 14))
 def test_what_is_rebuilt_for_a_decoder_says_the_same(written, idc, width, height, depth):
     picture = Picture(idc, width, height, depth)
@@ -116,6 +121,7 @@ def test_what_is_rebuilt_for_a_decoder_says_the_same(written, idc, width, height
     assert parameters.read_sps(units[1]) == (written, picture)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 255]), max_size=60).map(bytes))
 def test_emulation_prevention_comes_off_again(payload):
     safe = bits.escaped(payload)
@@ -123,6 +129,7 @@ def test_emulation_prevention_comes_off_again(payload):
     assert not any(bytes((0, 0, byte)) in safe for byte in (0, 1, 2))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**31)), max_size=20))
 def test_bits_and_exponential_golomb_codes_come_back(values):
     writer = bits.BitWriter()
@@ -190,6 +197,24 @@ def test_colours_worked_by_hand():
     assert planes("grey", "ycbcr", 10) == [306]
 
 
+@pytest.mark.parametrize(
+    ("planes", "told", "rgb"),
+    [
+        ((76, 85, 255), ("4:4:4",), (254, 0, 0)),
+        ((81, 90, 240), ("4:4:4", "ycbcr", 8, True), (254, 0, 0)),
+        ((235, 128, 128), ("4:4:4", "ycbcr-709", 8, True), (255, 255, 255)),
+        ((64, 512, 512), ("4:4:4", "ycbcr-2020", 10, True), (0, 0, 0)),
+        ((1023, 512, 512), ("4:4:4", "ycgco", 10), (255, 255, 255)),
+        ((10, 20, 30), ("4:4:4", "rgb"), (30, 10, 20)),
+        ((126,), ("grey", "ycbcr", 8, True), (128, 128, 128)),
+    ],
+)
+def test_pixels_worked_by_hand(planes, told, rgb):
+    """R = Y + 1.402 Cr and its like, for each colour space; limited range is 16 to 235."""
+    shown = colour.image_of([np.array([[value]], np.uint16) for value in planes], Header(1, 1, *told))
+    assert shown.tolist() == [[list(rgb)]]
+
+
 def exact(samples, places, weights):
     """Sums in rational numbers at luma `places`, with edges repeated: the filters' definition, slowly."""
     out = []
@@ -200,7 +225,7 @@ def exact(samples, places, weights):
     return out
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=12), st.sampled_from(["between", "beside"]), st.booleans())
 def test_columns_are_interpolated_by_the_filters(samples, siting, odd):
     width = 2 * len(samples) - odd
