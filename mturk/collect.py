@@ -22,6 +22,14 @@ SELECT count(*), count(*) FILTER (WHERE status = 'Submitted'), count(*) FILTER (
 FROM assignments WHERE market = ?
 """
 
+# Their time ran out before the submission, or they closed the page: the work is done, and nobody pays it.
+UNSUBMITTED = """
+SELECT person, task, ended_at FROM recruits WHERE channel = 'mturk' AND market = :market AND outcome = 'finished'
+AND NOT EXISTS (SELECT 1 FROM assignments WHERE assignments.market = :market AND worker = recruits.person
+                AND assignments.observer = recruits.observer)
+ORDER BY ended_at
+"""
+
 
 def main(argv: list[str] | None = None) -> int | None:
     """Collect, and say what there is."""
@@ -36,6 +44,9 @@ def main(argv: list[str] | None = None) -> int | None:
         found = refresh(store, requester, secret_key(study))
         found.problems += grant(store, requester, study)
         submitted, waiting, approved, rejected, due = store.execute(COUNTS, [requester.market]).fetchone()
+        unsubmitted = store.execute(UNSUBMITTED, {"market": requester.market}).fetchall()
+    for row in unsubmitted:
+        print(f"worker {row['person']} finished at {row['ended_at']}, but assignment {row['task']} was not submitted")
     for problem in found.problems:
         print(problem)
     print(f"{submitted:,} submitted, {found.new:,} of them new")

@@ -95,6 +95,22 @@ def test_a_submission_belongs_to_the_session_of_its_worker_and_assignment_alone(
     assert f"assignment {taken[2]} of {workers[2]}: the proof" in said and "3 to review" in said
 
 
+def test_who_finished_and_never_submitted_is_named(make_study, market, capsys):
+    """Their votes are there and nothing would be paid for them, unless somebody is told."""
+    study = page_study(make_study)
+    market.run(study, "publish", "--unchecked")
+    hit = market.hits()[0]["HITId"]
+    ana, ben = (worklife.add_worker(market.state, name) for name in ("Ana", "Ben"))
+    taken = [worklife.accept(market.state, worker, hit) for worker in (ana, ben)]
+    proofs = [finish(study, worker, assignment, hit) for worker, assignment in zip((ana, ben), taken, strict=True)]
+    worklife.submit(market.state, ana, taken[0], [("eyetune", proofs[0])])
+    capsys.readouterr()
+    market.run(study, "collect")
+    said = capsys.readouterr().out
+    assert f"worker {ben} finished at" in said and f"assignment {taken[1]} was not submitted" in said
+    assert ana not in said
+
+
 def test_who_took_part_is_not_offered_the_studys_hits_again(make_study, market):
     study = page_study(make_study, batch=1)
     market.run(study, "publish", "--unchecked")
