@@ -25,7 +25,7 @@ fuzz: .venv/ready
 faults: export EYETUNE_FAULTS = 1000
 faults: export EYETUNE_STRIDE = 1
 faults: .venv/ready
-	$(BIN)/pytest -s tests/test_mturk_exactly_once.py tests/test_mturk_pay.py
+	$(BIN)/pytest -s tests/test_mturk_exactly_once.py tests/test_mturk_pay_bonus.py
 
 # Minutes to an hour in all, with eyetune's real data in SHARED; the last figures are in benchmarks/RESULTS.md.
 SHARED ?= ../shared
