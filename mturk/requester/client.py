@@ -64,7 +64,7 @@ class Requester:
             retries={"total_max_attempts": 1},  # ours know which errors are worth it, and tell what they wait for
             proxies={} if market == "local" else None,
         )
-        self._client = boto3.client("mturk", region_name=REGION, endpoint_url=endpoint, config=config, **keys)
+        self._client = boto3.Session().client("mturk", region_name=REGION, endpoint_url=endpoint, config=config, **keys)
 
     def close(self) -> None:
         """Close the connections."""
