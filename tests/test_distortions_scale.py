@@ -182,13 +182,17 @@ def test_new_takes_an_address_as_it_is(tmp_path):
     assert Study(tmp_path / "study").settings.photographs.folder == "s3://bucket/some"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_program_and_no_folder_of_it_outlive_an_interrupted_run(tmp_path, photographs, how):
-    """Two workers wait for an encoder that sleeps: Ctrl-C, and a parent that is killed."""
+@pytest.mark.parametrize(
+    ("how", "executor"), [(signal.SIGINT, "processes"), (signal.SIGKILL, "processes"), (signal.SIGINT, "dask")]
+)
+def test_no_program_and_no_folder_of_it_outlive_an_interrupted_run(tmp_path, photographs, how, executor):
+    """Two workers wait for an encoder that sleeps: Ctrl-C, and a parent that is killed. Dask's leave the folder."""
+    if executor == "dask":
+        pytest.importorskip("distributed")
     started, temporary = tmp_path / "started", tmp_path / "temporary"
     started.mkdir()
     temporary.mkdir()
-    sleeper = f"import os, time; open({str(started)!r} + '/' + str(os.getpid()), 'w').close(); time.sleep(60)"
+    sleeper = f"import os, time; open({str(started)!r} + '/' + str(os.getpid()), 'w').close(); time.sleep(100)"
     settings = {
         "encode": [sys.executable, "-c", sleeper, "{input}", "{output}", "{quality}"],
         "decode": [sys.executable, "{input}", "{output}"],
@@ -198,7 +202,8 @@ def test_no_program_and_no_folder_of_it_outlive_an_interrupted_run(tmp_path, pho
     }
     root = new(tmp_path / "study", photographs, codecs=[{"name": "program", "settings": settings}, {"name": "jpeg"}])
     process = subprocess.Popen(
-        [*CLI, "distort", str(root), "--workers", "2"], stderr=subprocess.DEVNULL, start_new_session=True,
+        [*CLI, "distort", str(root), "--workers", "2", "--executor", executor],
+        stderr=subprocess.DEVNULL, start_new_session=True,
         env=os.environ | {"TMPDIR": str(temporary)},
     )  # fmt: skip
     wait_until(lambda: len(list(started.iterdir())) == 2)
@@ -209,7 +214,9 @@ def test_no_program_and_no_folder_of_it_outlive_an_interrupted_run(tmp_path, pho
     else:
         os.kill(process.pid, how)
     process.wait(20)
-    wait_until(lambda: not any(alive(program) for program in programs) and not list(temporary.glob("eyetune-*")))
+    wait_until(lambda: not any(alive(program) for program in programs))
+    if executor == "processes":
+        wait_until(lambda: not list(temporary.glob("eyetune-*")))
 
 
 def alive(process: int) -> bool:
