@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from distortions import assembly
 from distortions.catalogue import Treatment, configured
+from distortions.cluster import check
 from distortions.listing import listing
 from distortions.making import Part, Unit, load, make
 from distortions.synthetic.distorter import Distorter
@@ -29,8 +30,9 @@ from study import tables
 from study.errors import InputError
 from study.files import sha256
 from study.folder import Study
-from study.photographs import READ, find
+from study.photographs import READ
 from study.records import Judgment, Stimulus
+from study.sources import fetched, is_address, listed, located
 from study.votes import connect
 
 
@@ -40,6 +42,11 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("study", metavar="DIR", type=Path, nargs="?", help="the study folder")
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=int, default=cores, metavar="N", help="processes (%(default)s, one a core)")
+    parser.add_argument(
+        "--executor", default="processes", metavar="WHERE",
+        help="processes (default), dask (a cluster of --workers processes on this machine) or the address of a Dask"
+        " scheduler whose workers have the study at the same path, for example tcp://10.0.0.5:8786",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace stimuli and triplets that have no votes yet")
     parser.add_argument("--list", action="store_true", help="print every codec and distortion with its settings")
     options = parser.parse_args(argv)
@@ -50,6 +57,7 @@ def main(argv: list[str] | None = None) -> int | None:
         parser.error("the following arguments are required: DIR")
     if options.workers < 1:
         raise InputError(f"--workers {options.workers}: must be 1 or more")
+    check(options.executor)
 
     study = Study(options.study)
     if study.settings.photographs is None:
@@ -57,15 +65,15 @@ def main(argv: list[str] | None = None) -> int | None:
             f'{study.settings_path}: no [photographs]; add one with: folder = "where your photographs are"'
         )
     codecs = configured(study.settings.codecs, str(study.settings_path))
-    folder = study.root / study.settings.photographs.folder
-    if not folder.is_dir():
-        raise InputError(f"{study.settings_path}: photographs.folder = {str(folder)!r}: no such folder")
-    if (folder / "study.toml").exists():
+    folder = located(study.settings.photographs.folder, study.root)
+    if not is_address(folder) and not Path(folder).is_dir():
+        raise InputError(f"{study.settings_path}: photographs.folder = {folder!r}: no such folder")
+    if not is_address(folder) and Path(folder, "study.toml").exists():
         raise InputError(
             f"{study.settings_path}: photographs.folder = {study.settings.photographs.folder!r} is a study's own"
             " folder; put the photographs into one of theirs"
         )
-    sources, others = find(folder)
+    sources, others = listed(folder)
     if not sources:
         ends = " ".join(sorted(READ))
         raise InputError(f"{folder}: no photographs in it ({others:,} other files); their names end in {ends}")
@@ -79,7 +87,8 @@ def main(argv: list[str] | None = None) -> int | None:
         return 0
     wanted = sorted(hashes) if missing is None else sorted(set(missing["source"]) & set(hashes))
     _sweep(study)
-    parts = _parts(study, folder, {source: hashes[source] for source in wanted}, codecs, parts_folder, options.workers)
+    left = {source: hashes[source] for source in wanted}
+    parts = _parts(study, folder, left, codecs, parts_folder, options.workers, options.executor)
     if missing is None:
         print(_finish(study, parts, skipped, others, record, options.force))
     else:
@@ -87,17 +96,23 @@ def main(argv: list[str] | None = None) -> int | None:
     return 0
 
 
-def _hashes(folder: Path, sources: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The SHA-256 of each file, and those that cannot be read with the reason."""
+def _hashes(folder: str, sources: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The SHA-256 of each file, and those that cannot be read with the reason.
+
+    Raises InputError for a file at an address that cannot be read: it may be there the next time.
+    """
     hashes: dict[str, str] = {}
     skipped: dict[str, str] = {}
     for source in tqdm(sources, desc="looking", unit="file", delay=2):
         try:
             source.encode()
-            if not (folder / source).is_file():
+            if is_address(folder):
+                hashes[source] = sha256(fetched(folder, source))
+                continue
+            if not Path(folder, source).is_file():
                 skipped[source] = "not a regular file, or a link to nothing"
                 continue
-            with (folder / source).open("rb") as file:
+            with Path(folder, source).open("rb") as file:
                 hashes[source] = hashlib.file_digest(file, "sha256").hexdigest()
         except UnicodeEncodeError:
             skipped[source.encode(errors="backslashreplace").decode()] = "its name is not UTF-8; rename it"
@@ -197,13 +212,20 @@ def _has_votes(study: Study) -> bool:
 
 
 def _parts(
-    study: Study, folder: Path, hashes: dict[str, str], codecs: dict[str, Treatment], parts_folder: Path, workers: int
+    study: Study,
+    folder: str,
+    hashes: dict[str, str],
+    codecs: dict[str, Treatment],
+    parts_folder: Path,
+    workers: int,
+    executor: str,
 ) -> list[Part]:
     """What came of each photograph: made now, or before where a run was interrupted."""
     units = [
         Unit(
-            str(study.root), str(folder), source, digest, codecs,
-            str(parts_folder / f"{sha256(f'{source} {digest}'.encode())[:16]}.json"),
+            str(study.root.absolute()), str(Path(folder).absolute()) if not is_address(folder) else folder, source,
+            digest, codecs,
+            str(parts_folder.absolute() / f"{sha256(f'{source} {digest}'.encode())[:16]}.json"),
         )
         for source, digest in hashes.items()
     ]  # fmt: skip
@@ -211,10 +233,11 @@ def _parts(
     left = [unit for unit in units if unit.source not in parts]
     progress = tqdm(total=len(units), initial=len(parts), desc="distorting", unit="photograph")
     try:
-        with progress, closing(done(make, left, workers)) as finished:
+        with progress, closing(done(make, left, workers, executor)) as finished:
             for unit, _ in finished:
                 part = load(Path(unit.part), study)
-                assert part
+                if part is None:  # a worker on another machine wrote into a folder of its own
+                    raise InputError(f"{study.root}: the workers' results are not in it; it must be one shared folder")
                 parts[unit.source] = part
                 progress.update()
     finally:

@@ -15,8 +15,9 @@ from study.errors import InputError
 from study.files import sha256, write_text
 from study.folder import Study
 from study.images import Pixels, fingerprint
-from study.photographs import Refused, read
+from study.photographs import Refused
 from study.records import Stimulus
+from study.sources import pixels
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Unit:
     root: str
     """The study's folder."""
     folder: str
-    """The photographs' folder."""
+    """The photographs' folder, or its address."""
     source: str
     """The photograph's path below it."""
     sha256: str
@@ -70,7 +71,7 @@ def make(unit: Unit) -> None:
     assert settings
     part = Part(unit.source, unit.sha256)
     try:
-        image = read(Path(unit.folder, unit.source))
+        image = pixels(unit.folder, unit.source)
         if min(image.shape[:2]) < settings.crop:
             size = f"{image.shape[1]} x {image.shape[0]} pixels"
             raise Refused(f"{size}, smaller than the crop of {settings.crop} x {settings.crop}")

@@ -19,7 +19,11 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -37,6 +41,9 @@ VERSION_SECONDS = 20.0
 PLACEHOLDER = r"\{[a-z]*\}"
 SAID = 2000
 """Bytes of what a program wrote to standard error that are looked at."""
+
+ENDING_WITH_US = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+"""Python that becomes the program in its arguments, which Linux will kill when this process ends."""
 
 
 class Words(Checked):
@@ -113,7 +120,7 @@ class Program:
 
     def encode(self, image: Pixels) -> bytes:
         """The whole file. Raises CodecError where the encoder fails, takes too long or writes nothing."""
-        with tempfile.TemporaryDirectory(prefix="eyetune-") as folder:
+        with _leaving_nothing(), tempfile.TemporaryDirectory(prefix="eyetune-") as folder:
             source, coded = Path(folder, f"image.{self.words.pixels}"), Path(folder, f"coded{self.words.suffix}")
             Image.fromarray(image).save(source)
             words = self._filled([self.encoder, *self.words.encode[1:]], source, coded)
@@ -122,7 +129,7 @@ class Program:
 
     def decode(self, data: bytes) -> Pixels:
         """The image in `data`. Raises CodecError where the decoder fails, takes too long or writes no image."""
-        with tempfile.TemporaryDirectory(prefix="eyetune-") as folder:
+        with _leaving_nothing(), tempfile.TemporaryDirectory(prefix="eyetune-") as folder:
             coded, image = Path(folder, f"coded{self.words.suffix}"), Path(folder, f"image.{self.words.pixels}")
             coded.write_bytes(data)
             words = self._filled([self.decoder, *self.words.decode[1:]], coded, image)
@@ -167,6 +174,8 @@ def _run(words: list[str], folder: str, seconds: float) -> str:
     """What the program wrote, standard error behind standard output. Raises CodecError where it fails."""
     name = Path(words[0]).name
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if threading.current_thread() is not threading.main_thread() and sys.platform == "linux":
+        words = [sys.executable, "-ISc", ENDING_WITH_US, *words]  # a Dask worker's thread hears of no signal
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             process = subprocess.Popen(
@@ -187,6 +196,35 @@ def _run(words: list[str], folder: str, seconds: float) -> str:
         last = next((line for text in reversed(said) for line in reversed(text.splitlines()) if line.strip()), "")
         raise CodecError(f"{name} {why}: {last.strip()[:300]}" if last else f"{name} {why}")
     return "\n".join(text for text in said if text)
+
+
+@contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """Let SIGTERM, by which a pool's workers are ended, end the program and remove its folder before this process.
+
+    Only where the signal would end this process at once; and only a main thread can say what a signal does.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,18 +9,26 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from distortions.cluster import done_by_dask
 from study.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def done(work: Callable[[T], R], units: Sequence[T], workers: int) -> Generator[tuple[T, R], None, None]:
+def done(
+    work: Callable[[T], R], units: Sequence[T], workers: int, executor: str = "processes"
+) -> Generator[tuple[T, R], None, None]:
     """Do `work` on every unit and give each back with what came of it once it is done, in any order.
 
     One worker is this process itself. An exception of the work, Ctrl-C too, stops all of it at once: units in the
     making are dropped. Raises InputError where the system killed a worker.
+
+    `executor`: "processes", or what `distortions.cluster.done_by_dask` takes.
     """
+    if executor != "processes":
+        yield from done_by_dask(work, units, workers, executor)
+        return
     if workers == 1 or len(units) < 2:
         for unit in units:
             yield unit, work(unit)
@@ -50,8 +58,11 @@ def _start() -> None:
 
 
 def _follow_parent() -> None:
-    """End this process when its parent was killed: its queue alone would keep it waiting for ever."""
+    """End this process when its parent was killed: its queue alone would keep it waiting for ever.
+
+    By the signal that a parent would send, so that a program of this process ends with it.
+    """
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)

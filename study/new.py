@@ -7,6 +7,7 @@ from typing import Any
 from study.bapps import import_bapps
 from study.errors import InputError
 from study.settings import parse_settings, write_settings
+from study.sources import is_address
 
 CODECS = ("jpeg", "jpeg2000", "webp", "avif")
 
@@ -16,7 +17,9 @@ def main(argv: list[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(prog="eyetune new", description=__doc__)
     parser.add_argument("study", metavar="DIR", type=Path, help="the folder to make; it must not hold a study yet")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--images", type=Path, metavar="PHOTOGRAPHS", help="folder of photographs, subfolders too")
+    source.add_argument(
+        "--images", metavar="PHOTOGRAPHS", help="folder of photographs, subfolders too; or s3://bucket/folder and such"
+    )
     source.add_argument(
         "--bapps", type=Path, metavar="FOLDER", help="import triplets and votes laid out as ref/ p0/ p1/ judge/"
     )
@@ -34,14 +37,17 @@ def main(argv: list[str] | None = None) -> int | None:
         return import_bapps(options.bapps, root, options.seed)
     if (root / "study.toml").exists() and not options.force:
         raise InputError(f"{root} holds a study already; choose another folder, or replace its settings with --force")
-    if not options.images.is_dir():
-        raise InputError(f"--images {options.images}: no such folder")
-    if options.images.resolve() == root.resolve():
-        raise InputError(f"--images {options.images} is the study's own folder; put the photographs into one of theirs")
+    folder = options.images
+    if not is_address(folder):
+        if not Path(folder).is_dir():
+            raise InputError(f"--images {folder}: no such folder")
+        if Path(folder).resolve() == root.resolve():
+            raise InputError(f"--images {folder} is the study's own folder; put the photographs into one of theirs")
+        folder = _from(root.resolve(), Path(folder).resolve())
     values: dict[str, Any] = {
         "name": root.resolve().name,
         "seed": options.seed,
-        "photographs": {"folder": _from(root.resolve(), options.images.resolve()), "crop": options.crop},
+        "photographs": {"folder": folder, "crop": options.crop},
         "rates": {"bits_per_pixel": options.rates},
         "codecs": [{"name": name} for name in options.codecs],
     }

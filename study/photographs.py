@@ -59,7 +59,15 @@ def read(path: Path) -> Pixels:
         str(path).encode()
     except UnicodeEncodeError:  # no table could name it
         raise Refused("its name is not UTF-8; rename it") from None
-    suffix = path.suffix.lower()
+    return _read(path, path.suffix.lower())
+
+
+def read_bytes(data: bytes, name: str) -> Pixels:
+    """`read` of a file that is in memory. `name`: what it is called where it comes from."""
+    return _read(data, Path(name).suffix.lower())
+
+
+def _read(file: Path | bytes, suffix: str) -> Pixels:
     if suffix in RAW:
         raise Refused("a camera's raw file; develop it to TIFF or PNG first")
     if suffix in UNREAD:
@@ -67,8 +75,8 @@ def read(path: Path) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata and sizes; what matters is refused below
-            with Image.open(path, formats=FORMATS) as image:
-                return _pixels(image, path)
+            with _open(file) as image:
+                return _pixels(image, file)
     except UnidentifiedImageError:
         raise Refused("not an image that can be read") from None
     except (Refused, MemoryError):
@@ -79,10 +87,14 @@ def read(path: Path) -> Pixels:
         raise Refused(f"damaged or unreadable ({str(error) or type(error).__name__})") from None
 
 
-def _pixels(image: Image.Image, path: Path) -> Pixels:
+def _open(file: Path | bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
+
+
+def _pixels(image: Image.Image, file: Path | bytes) -> Pixels:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # an MPO is a camera's JPEG; its first is the one
         raise Refused(f"{getattr(image, 'n_frames', 1)} frames or pages; save the one to use as PNG")
-    deep = _sixteen_bits(image, path)
+    deep = _sixteen_bits(image, file)
     image.load()
     orientation = image.getexif().get(0x0112, 1)
     profile = image.info.get("icc_profile")
@@ -96,7 +108,7 @@ def _pixels(image: Image.Image, path: Path) -> Pixels:
     return np.array(ImageOps.exif_transpose(image))
 
 
-def _sixteen_bits(image: Image.Image, path: Path) -> np.ndarray | None:
+def _sixteen_bits(image: Image.Image, file: Path | bytes) -> np.ndarray | None:
     """The samples of a 16-bit image as (H, W) or (H, W, C) uint16; None for one that has 8 bits or fewer.
 
     Pillow keeps 16 bits of greyscale, but only the high byte of colour. Read again in the other byte order, the file
@@ -108,7 +120,7 @@ def _sixteen_bits(image: Image.Image, path: Path) -> np.ndarray | None:
         return None
     if "transparency" in image.info:
         raise Refused("16-bit samples with a transparent colour; flatten it onto a background first")
-    with Image.open(path, formats=FORMATS) as again:
+    with _open(file) as again:
         again.tile = [tile._replace(args=_other_order(tile.args)) for tile in again.tile]
         try:
             low = np.array(again)

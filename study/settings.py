@@ -17,7 +17,10 @@ from study.sections import Section
 class Photographs(Section):
     """Where the references come from."""
 
-    folder: str = Field(description="folder of photographs, absolute or relative to this file; searched recursively")
+    folder: str = Field(
+        description="folder of photographs, absolute or relative to this file; searched recursively; or an address such"
+        " as s3://bucket/folder"
+    )
     crop: int = Field(256, ge=16, le=4096, description="side of the square that observers see, in pixels")
     crops_per_photograph: int = Field(1, ge=1, le=64, description="crops from each photograph, chosen with the seed")
 
