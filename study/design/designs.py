@@ -20,7 +20,7 @@ import numpy as np
 from study.design.graph import Candidate, Pair, connected_pairs
 from study.design.information import disagreement
 from study.errors import InputError
-from study.records import Stimulus
+from study.records import Stimulus, target_psnr
 
 STRATA = 4  # of predicted differences: quartiles
 
@@ -36,9 +36,10 @@ class Design(Protocol):
 
 def condition_of(stimulus: Stimulus) -> str:
     """What the stimuli of different crops have in common; the names are those of `analysis.scaling.name_conditions`."""
-    if stimulus.target_bits_per_pixel is None:
-        return f"{stimulus.codec} {stimulus.settings}"
-    return f"{stimulus.codec} @ {stimulus.target_bits_per_pixel:g}"
+    if stimulus.target_bits_per_pixel is not None:
+        return f"{stimulus.codec} @ {stimulus.target_bits_per_pixel:g}"
+    quality = target_psnr(stimulus.settings)
+    return f"{stimulus.codec} {stimulus.settings}" if quality is None else f"{stimulus.codec} @ {quality:g} dB"
 
 
 def comparison_of(a: Stimulus, b: Stimulus) -> str:
