@@ -21,9 +21,9 @@ def crop_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int, sa
     """The comparisons of one crop, whose reference and distorted stimuli are given.
 
     Of different codecs at one rate, a random choice; of one codec at different rates, neighbours on the ladder of
-    rates first. Synthetic distortions have levels in place of rates, and are compared with one another only. Of
-    different codecs at one PSNR, `same_quality` pairs at most. Never of two stimuli with equal pixels. Which is a and
-    which b is by chance.
+    rates first, those made for a PSNR among them by their bits. Of different codecs at one PSNR, `same_quality` pairs
+    at most. Synthetic distortions have levels in place of rates, and are compared with one another only. Never of two
+    stimuli with equal pixels. Which is a and which b is by chance.
     """
     reference = next(stimulus for stimulus in stimuli if stimulus.codec == "reference")
     distorted = [stimulus for stimulus in stimuli if stimulus.codec != "reference"]
@@ -33,10 +33,19 @@ def crop_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int, sa
     equal = [(a, b) for a, b in pairs if a.codec != b.codec and _step(a) == _step(b)]
     across_codecs = [(a, b) for a, b in equal if target_psnr(a.settings) is None]
     across_quality = [(a, b) for a, b in equal if target_psnr(a.settings) is not None]
-    across_rates = [(a, b) for a, b in pairs if a.codec == b.codec and _step(a)[0] == _step(b)[0]]
+    across_rates = [(a, b) for a, b in pairs if a.codec == b.codec]
     ladder = sorted({_step(stimulus) for stimulus in distorted})
     place = {step: index for index, step in enumerate(ladder)}
-    across_rates.sort(key=lambda pair: abs(place[_step(pair[0])] - place[_step(pair[1])]))
+    by_bits = sorted(distorted, key=lambda stimulus: (stimulus.codec, stimulus.bits or 0, stimulus.id))
+    rank = {stimulus.id: index for index, stimulus in enumerate(by_bits)}
+
+    def apart(pair: tuple[Stimulus, Stimulus]) -> int:
+        one, other = map(_step, pair)
+        if one[0] == other[0]:
+            return abs(place[one] - place[other])
+        return abs(rank[pair[0].id] - rank[pair[1].id])  # a rate and a PSNR of one codec: its bits are in order
+
+    across_rates.sort(key=apart)
     return [
         _triplet(reference, a, b, "test", comparison, seed)
         for comparison, chosen in (

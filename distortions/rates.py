@@ -61,7 +61,7 @@ def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[d
 
     A step serves one target only: where two land on one step, the closer keeps it and the other is missed.
     """
-    known: dict[int, float] = {}
+    known = {step: ladder.bits_per_pixel(step) for step in sorted(ladder.files)}
     steps = len(ladder.codec.rate.values)
     found, beyond, doubled = nearest_steps(ladder.bits_per_pixel, known, steps, targets, tolerance)
     nearest = "the nearest is" if steps > 1 else "the codec has one rate,"

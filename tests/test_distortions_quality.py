@@ -17,7 +17,7 @@ from distortions.crops import choose_crops, difference
 from distortions.distort import main
 from distortions.quality import psnr, reach_psnr
 from distortions.rates import Ladder, reach
-from study.design.designs import condition_of
+from study.design.designs import comparison_of, condition_of
 from study.errors import InputError
 from study.folder import Study
 from study.photographs import read
@@ -137,6 +137,10 @@ def test_a_study_has_pairs_of_equal_psnr_beside_those_of_equal_rate(tmp_path, ph
     for row in equal.itertuples():
         (one, a), (other, b) = (condition[side].split(" @ ") for side in (row.a, row.b))
         assert one != other and a == b and a in ("28 dB", "32 dB")
+    within = triplets[triplets["comparison"] == "rates"]
+    linked = Counter((" dB" in condition[row.a]) + (" dB" in condition[row.b]) for row in within.itertuples())
+    assert linked[1] >= 2, "rates and qualities are not linked"
+    assert all(condition[row.a].split(" @ ")[0] == condition[row.b].split(" @ ")[0] for row in within.itertuples())
     record = json.loads((first.root / "distort.json").read_text())
     assert record["quality"]["psnr"] == [28.0, 32.0] and "jpeg2000       28 dB" in printed
 
@@ -144,6 +148,17 @@ def test_a_study_has_pairs_of_equal_psnr_beside_those_of_equal_rate(tmp_path, ph
     assert main([str(second.root), "--workers", "2"]) == 0
     for name in ("stimuli.parquet", "triplets.parquet", "distort.json"):
         assert (first.root / name).read_bytes() == (second.root / name).read_bytes()
+
+
+def test_a_psnr_that_a_study_does_not_reach_is_named(tmp_path, photographs, capsys):
+    study = new(tmp_path / "study", photographs, quality={"psnr": [30.0, 70.0]}, codecs=[{"name": "jpeg"}])
+    main([str(study.root), "--workers", "1"])
+    unreachable = json.loads((study.root / "distort.json").read_text())["unreachable"]
+    assert [(miss["codec"], miss["target_psnr"]) for miss in unreachable] == [("jpeg", 70.0)] * 2
+    assert all(30 < miss["nearest_psnr"] < 60 and "dB" in miss["reason"] for miss in unreachable)
+    printed = capsys.readouterr().out
+    assert ["jpeg", "70", "dB", "-", "0", "2"] in [line.split() for line in printed.splitlines()]
+    assert "rates and qualities unreachable and left out: 2" in printed
 
 
 def printed_misses(printed: str) -> int:
@@ -164,6 +179,8 @@ def test_a_study_without_quality_is_recorded_as_before_and_another_quality_needs
 
 def test_both_ways_of_naming_a_condition_agree():
     made = Stimulus("i", "s", "p", 0, 0, 8, 8, "webp", '{"quality": 9, "target_psnr": 30.5}', None, 8, 0.1)
+    other = Stimulus(**vars(made) | {"id": "j", "codec": "jpeg"})
+    assert comparison_of(made, other) == "psnr"
     assert condition_of(made) == "webp @ 30.5 dB" == name_conditions(pd.DataFrame([vars(made)]))["i"]
 
 

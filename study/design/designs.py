@@ -43,9 +43,12 @@ def condition_of(stimulus: Stimulus) -> str:
 
 
 def comparison_of(a: Stimulus, b: Stimulus) -> str:
-    """`rates` (one codec), `codecs` (one rate) or `both` (codec and rate differ), as in `Triplet.comparison`."""
+    """`rates` (one codec), `codecs` (one rate), `psnr` (codecs at one PSNR) or `both`, as in `Triplet.comparison`."""
     if a.codec == b.codec:
         return "rates"
+    quality = target_psnr(a.settings)
+    if quality is not None and quality == target_psnr(b.settings):
+        return "psnr"
     return "codecs" if _same_rate(a, b) else "both"
 
 
