@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.bradley_terry import ALPHA, LEFT_OUT_AT_MOST, Scores, fit
+from study.records import target_psnr
 
 COLUMNS = [
     "scale", "condition", "codec", "target_bits_per_pixel", "bits_per_pixel", "votes", "score", "low", "high", "group",
@@ -15,17 +16,24 @@ NO_CONDITION = ("unknown", "reference")
 
 
 def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
-    """Each stimulus's condition by its id: `codec @ target rate`, the codec's settings where there is no target.
+    """Each stimulus's condition by its id: `codec @ target rate`, `codec @ PSNR dB`, or with its settings if no target.
 
     None for references and where an import does not tell the codec.
     """
     names = [
-        None if codec in NO_CONDITION else f"{codec} @ {target:g}" if target == target else f"{codec} {settings}"
+        None if codec in NO_CONDITION else _condition(codec, target, settings)
         for codec, target, settings in zip(
             stimuli["codec"], stimuli["target_bits_per_pixel"].astype(float), stimuli["settings"], strict=True
         )
     ]
     return pd.Series(names, index=stimuli["id"].to_numpy(), dtype=object)
+
+
+def _condition(codec: str, target: float, settings: str) -> str:
+    if not math.isnan(target):
+        return f"{codec} @ {target:g}"
+    quality = target_psnr(settings)
+    return f"{codec} {settings}" if quality is None else f"{codec} @ {quality:g} dB"
 
 
 def scale(

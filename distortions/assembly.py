@@ -12,7 +12,10 @@ from study import tables
 from study.errors import InputError
 from study.files import write_text
 from study.folder import Study
-from study.records import Stimulus, Triplet
+from study.records import Stimulus, Triplet, target_psnr
+
+UNITS = {"bpp": "bits_per_pixel", "dB": "psnr"}
+"""How distort.json names a target, by its unit."""
 
 
 @dataclass
@@ -60,7 +63,7 @@ def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result
             crops.setdefault(crop_of(stimulus), []).append(stimulus)
         for crop, stimuli in crops.items():
             references[crop] = stimuli[0]
-            result.triplets += crop_triplets(stimuli, settings.triplets, settings.seed)
+            result.triplets += crop_triplets(stimuli, settings.triplets, settings.seed, settings.quality.pairs)
         result.stimuli += part.stimuli
         floors += part.floors
     if not result.triplets:
@@ -79,7 +82,7 @@ def _why(study: Study, result: Result) -> str:
     if missed:
         miss = missed[0]
         return (
-            f"these codecs and rates: {len(missed):,} rates were not reached, the first {miss.target:g} bpp,"
+            f"these codecs and rates: {len(missed):,} rates were not reached, the first {miss.target:g} {miss.unit},"
             f" {miss.reason}; change rates.bits_per_pixel or rates.tolerance"
         )
     return "one codec at one rate; add another rate to rates.bits_per_pixel or another [[codecs]]"
@@ -100,8 +103,8 @@ def write(study: Study, result: Result, record: dict[str, Any]) -> None:
             {
                 "source": part.source,
                 "codec": title,
-                "target_bits_per_pixel": miss.target,
-                "nearest_bits_per_pixel": miss.nearest,
+                f"target_{UNITS[miss.unit]}": miss.target,
+                f"nearest_{UNITS[miss.unit]}": miss.nearest,
                 "reason": miss.reason,
             }
             for part in result.parts
@@ -119,31 +122,39 @@ def summary(study: Study, result: Result, others: int) -> str:
     width = max(len(codec.title) for codec in settings.codecs)
     levels: dict[str, dict[int, set[str]]] = {}
     lines = [f"{'codec':<{width}}  target bpp  achieved bpp  photographs  unreachable"]
-    rates: dict[tuple[str, float | None], dict[str, float]] = {}
+    rates: dict[tuple[str, str, float | None], dict[str, list[float]]] = {}
     for stimulus in result.stimuli:
         if stimulus.bits_per_pixel is not None:
-            key = stimulus.codec, stimulus.target_bits_per_pixel
-            rates.setdefault(key, {})[stimulus.source] = stimulus.bits_per_pixel
+            quality = target_psnr(stimulus.settings)
+            unit, target = ("bpp", stimulus.target_bits_per_pixel) if quality is None else ("dB", quality)
+            by_source = rates.setdefault((stimulus.codec, unit, target), {})
+            by_source.setdefault(stimulus.source, []).append(stimulus.bits_per_pixel)
         elif stimulus.codec != "reference":
             level = json.loads(stimulus.settings)["level"]
             levels.setdefault(stimulus.codec, {}).setdefault(level, set()).add(stimulus.source)
-    missed = Counter((title, m.target) for part in result.parts for title, ms in part.missed.items() for m in ms)
+    misses = [(title, m) for part in result.parts for title, ms in part.missed.items() for m in ms]
+    missed = Counter((title, m.unit, m.target) for title, m in misses)
+    targets = [("bpp", target) for target in sorted(settings.rates.bits_per_pixel)]
+    targets += [("dB", target) for target in sorted(settings.quality.psnr)]
     for codec in settings.codecs:
         for level, sources in sorted(levels.get(codec.title, {}).items()):
             lines.append(f"{codec.title:<{width}}  {f'level {level}':>10}  {'-':>12}  {len(sources):>11,}  {'-':>11}")
         if codec.title in levels:
             continue
-        for target in sorted(settings.rates.bits_per_pixel):
-            reached = rates.get((codec.title, target), {}).values()
+        for unit, target in targets:
+            reached = [sum(crops) / len(crops) for crops in rates.get((codec.title, unit, target), {}).values()]
             mean = f"{sum(reached) / len(reached):.3f}" if reached else "-"
-            count = missed[codec.title, target] or "-"
-            lines.append(f"{codec.title:<{width}}  {target:>10g}  {mean:>12}  {len(reached):>11,}  {count:>11}")
+            count = missed[codec.title, unit, target] or "-"
+            name = f"{target:g}" if unit == "bpp" else f"{target:g} dB"
+            lines.append(f"{codec.title:<{width}}  {name:>10}  {mean:>12}  {len(reached):>11,}  {count:>11}")
     kinds = Counter(triplet.kind for triplet in result.triplets)
     comparisons = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
+    at_psnr = f", {comparisons['psnr']:,} at equal PSNR" if settings.quality.psnr else ""
     lines += [
         "",
         f"photographs: {len(result.parts):,}, stimuli: {len(result.stimuli):,}, triplets: {len(result.triplets):,}",
-        f"  {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates),"
+        f"  {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates"
+        f"{at_psnr}),"
         f" {kinds['sentinel']:,} sentinel, {kinds['repeat']:,} repeat, {kinds['training']:,} practice",
     ]
     asked = settings.triplets
@@ -157,7 +168,8 @@ def summary(study: Study, result: Result, others: int) -> str:
     if fewer:
         lines.append(f"note: fewer crops than asked for fit in photographs: {len(fewer):,}, the first {fewer[0]}")
     if missed:
-        lines.append(f"rates unreachable and left out: {missed.total():,}; {study.root / 'distort.json'} has each")
+        what = "rates and qualities" if settings.quality.psnr else "rates"
+        lines.append(f"{what} unreachable and left out: {missed.total():,}; {study.root / 'distort.json'} has each")
     if others:
         lines.append(f"files passed over that are no images: {others:,}")
     if result.skipped:

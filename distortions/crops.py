@@ -1,25 +1,42 @@
 """Where in a photograph the crops are."""
 
 import random
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from study.images import Pixels
 
-CANDIDATES = 32  # random places looked at for each crop; the half of them with more texture is kept
+CANDIDATES = 32  # random places looked at for each crop
+FLAT = 0.1  # of the texture of the photograph's most textured square; a place with less is a sky or a wall beside it
 
 
-def choose_crops(image: Pixels, side: int, count: int, seed: int, source: str) -> list[tuple[int, int]]:
+def choose_crops(
+    image: Pixels,
+    side: int,
+    count: int,
+    seed: int,
+    source: str,
+    kind: Literal["textured", "differing", "random"] = "textured",
+    differences: np.ndarray | None = None,
+) -> list[tuple[int, int]]:
     """Up to `count` different top left corners `(x, y)` of squares of `side` pixels within `image`.
 
-    They follow from the study's seed and the photograph's name alone, so another photograph changes nothing. Of random
-    places those with the more textured content are kept (an observer learns nothing from a flat sky), and of these the
-    one that overlaps the crops chosen before the least. Fewer than `count` where the photograph has not so many.
+    They follow from the study's seed and the photograph's name, so another photograph changes nothing. Of random places
+    the flat ones are dropped (an observer learns nothing from a flat sky). Of the others "textured" keeps the half with
+    more texture, "differing" the eighth with more of `differences` (H, W) (texture where there are none), "random" all.
+    Of these the one is taken that overlaps the crops chosen before the least. Fewer than `count` where the photograph
+    has not so many.
     """
     height, width = image.shape[:2]
     places = (width - side + 1) * (height - side + 1)
     chance = random.Random(f"{seed} crops {source}")
     texture = _texture(image)
+    worth = _sums(differences) if kind == "differing" and differences is not None else texture
+    share = {"textured": 1 / 2, "differing": 7 / 8, "random": 0.0}[kind]
+    most, *corner = most_detailed(image, side)
+    best = (corner[0], corner[1])
     chosen: list[tuple[int, int]] = []
     while len(chosen) < min(count, places):
         drawn: list[tuple[int, int]] = []
@@ -28,10 +45,25 @@ def choose_crops(image: Pixels, side: int, count: int, seed: int, source: str) -
             if place not in chosen and place not in drawn:
                 drawn.append(place)
         detail = {place: _mean(texture, place, side) for place in drawn}
-        median = float(np.median(list(detail.values())))
-        kept = [place for place in drawn if detail[place] >= median]
+        if max(detail.values()) < FLAT * most and best not in chosen:  # hardly anything but sky
+            detail = {best: most}
+        flat = min(FLAT * most, max(detail.values()))
+        value = {place: _mean(worth, place, side) if detail[place] >= flat else -1.0 for place in detail}
+        least = float(np.quantile(list(value.values()), share))
+        kept = [place for place in detail if value[place] >= least and detail[place] >= flat]
         chosen.append(min(kept, key=lambda place: sum(_overlap(place, other, side) for other in chosen)))
     return chosen
+
+
+def difference(images: Sequence[Pixels]) -> np.ndarray:
+    """Where two or more decoded images of one photograph differ: (H, W), their variance, mean over the channels."""
+    mean = np.zeros(images[0].shape, np.float32)
+    for image in images:
+        mean += image / np.float32(len(images))
+    spread = np.zeros(mean.shape[:2], np.float32)
+    for image in images:
+        spread += ((image - mean) ** 2).mean(axis=2) / np.float32(len(images))
+    return spread
 
 
 def most_detailed(image: Pixels, side: int) -> tuple[float, int, int]:
@@ -49,7 +81,12 @@ def _texture(image: Pixels) -> np.ndarray:
     steps = np.zeros_like(grey)
     steps[1:] += np.abs(np.diff(grey, axis=0))
     steps[:, 1:] += np.abs(np.diff(grey, axis=1))
-    return np.pad(steps.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    return _sums(steps)
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Sums of `values` over all pixels above and left, (H + 1, W + 1)."""
+    return np.pad(values.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
 
 
 def _mean(sums: np.ndarray, place: tuple[int, int], side: int) -> float:

@@ -137,10 +137,14 @@ def _record(
             "rate_setting": steered,
             "settings": values,
         }
+    photographs = settings.photographs.model_dump(exclude={"folder"})
+    if photographs["crops"] == "textured":  # as in the records of studies that had no choice
+        del photographs["crops"]
     return {
         "seed": settings.seed,
-        "photographs": settings.photographs.model_dump(exclude={"folder"}),
+        "photographs": photographs,
         "rates": settings.rates.model_dump(),
+        **({"quality": settings.quality.model_dump()} if settings.quality.psnr else {}),
         "codecs": resolved,
         "triplets": settings.triplets.model_dump(),
         "versions": {
@@ -201,7 +205,8 @@ def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
         return value
 
     names = {"photographs": "crops", "files": "photographs"}
-    return [names.get(key, key) for key in record if key != "versions" and meaning(former, key) != meaning(record, key)]
+    keys = [*record, *(["quality"] if "quality" in former and "quality" not in record else [])]
+    return [names.get(key, key) for key in keys if key != "versions" and meaning(former, key) != meaning(record, key)]
 
 
 def _has_votes(study: Study) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from distortions.catalogue import Treatment
-from distortions.crops import choose_crops
-from distortions.protocol import Codec, CodecError, Setting
+from distortions.crops import choose_crops, difference
+from distortions.protocol import CodecError, Setting
+from distortions.quality import psnr, reach_psnr
 from distortions.rates import Ladder, Miss, reach
 from distortions.synthetic.distorter import Distorter
 from study.errors import InputError
@@ -52,7 +53,7 @@ class Part:
     height: int = 0
     crops: int = 0
     stimuli: list[Stimulus] = field(default_factory=list)
-    """References and distorted crops at the target rates."""
+    """References and distorted crops at the target rates, qualities and levels."""
     floors: list[tuple[Stimulus, float]] = field(default_factory=list)
     """Each crop at each codec's poorest setting or plain distortion's highest level, with its PSNR in dB."""
     missed: dict[str, list[Miss]] = field(default_factory=dict)
@@ -80,7 +81,13 @@ def make(unit: Unit) -> None:
     else:
         part.height, part.width = image.shape[:2]
         part.pixels = fingerprint(image)
-        places = choose_crops(image, settings.crop, settings.crops_per_photograph, study.settings.seed, unit.source)
+        ladders = {
+            title: Ladder(codec, image) for title, codec in unit.codecs.items() if not isinstance(codec, Distorter)
+        }
+        places = choose_crops(
+            image, settings.crop, settings.crops_per_photograph, study.settings.seed, unit.source, settings.crops,
+            _differences(study, image, list(ladders.values())) if settings.crops == "differing" else None,
+        )  # fmt: skip
         part.crops = len(places)
         for place in places:
             part.stimuli.append(_store(study, unit.source, image, place, "reference"))
@@ -88,7 +95,7 @@ def make(unit: Unit) -> None:
             if isinstance(codec, Distorter):
                 _distort(study, part, image, places, title, codec)
             else:
-                _code(study, part, image, places, title, codec)
+                _code(study, part, places, title, ladders[title])
     write_text(Path(unit.part), json.dumps(asdict(part)), durable=False)
 
 
@@ -105,12 +112,6 @@ def load(path: Path, study: Study) -> Part | None:
     return part if all(study.image_path(digest).exists() for digest in part.images()) else None
 
 
-def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio of two images in dB over all channels; infinite for equal ones."""
-    error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
-
-
 def _distort(
     study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, distorter: Distorter
 ) -> None:
@@ -125,19 +126,34 @@ def _distort(
                 part.floors.append((stimulus, psnr(_crop(study, distorted, place), _crop(study, image, place))))
 
 
-def _code(study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, codec: Codec) -> None:
+def _differences(study: Study, image: Pixels, ladders: list[Ladder]) -> np.ndarray | None:
+    """Where the codecs differ at the middle one of the rates; None where fewer than two reach it."""
     rates = study.settings.rates
-    ladder = Ladder(codec, image)
+    middle = sorted(rates.bits_per_pixel)[len(rates.bits_per_pixel) // 2]
+    decoded = []
+    for ladder in ladders:
+        try:
+            found, _ = reach(ladder, [middle], rates.tolerance)
+            decoded += [ladder.decode(step) for step in found.values()]
+        except CodecError:
+            continue
+    alike = [other for other in decoded if other.shape == image.shape]  # a broken codec is told of when it is used
+    return difference(alike) if len(alike) > 1 else None
+
+
+def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
+    rates, quality, image = study.settings.rates, study.settings.quality, ladder.image
     try:
         found, part.missed[title] = reach(ladder, rates.bits_per_pixel, rates.tolerance)
         floor = ladder.decode(0)
     except CodecError as error:
         part.missed[title] = [Miss(target, None, str(error)) for target in sorted(rates.bits_per_pixel)]
+        part.missed[title] += [Miss(target, None, str(error), "dB") for target in sorted(quality.psnr)]
         return
+    if floor.shape != image.shape:
+        raise InputError(f"{part.source}: {title} gave back {floor.shape}, not {image.shape}; is it broken?")
     for target, step in found.items():
         decoded = ladder.decode(step)
-        if decoded.shape != image.shape:
-            raise InputError(f"{part.source}: {title} gave back {decoded.shape}, not {image.shape}; is it broken?")
         settings, bits = ladder.codec_at(step).settings, ladder.bits(step)
         for place in places:
             part.stimuli.append(_store(study, part.source, decoded, place, title, settings, bits, target))
@@ -145,7 +161,22 @@ def _code(study: Study, part: Part, image: Pixels, places: list[tuple[int, int]]
     for place in places:
         stimulus = _store(study, part.source, floor, place, title, settings, bits)
         part.floors.append((stimulus, psnr(_crop(study, floor, place), _crop(study, image, place))))
+    if quality.psnr:
+        _code_qualities(study, part, places, title, ladder)
     part.encodes += len(ladder.files)
+
+
+def _code_qualities(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
+    assert study.settings.photographs
+    side, quality = study.settings.photographs.crop, study.settings.quality
+    reached = reach_psnr(ladder, places, side, quality.psnr, quality.tolerance)
+    for place, (found, missed) in zip(places, reached, strict=True):
+        part.missed[title] += missed
+        for target, step in found.items():
+            settings = ladder.codec_at(step).settings | {"target_psnr": target}
+            part.stimuli.append(
+                _store(study, part.source, ladder.decode(step), place, title, settings, ladder.bits(step))
+            )
 
 
 def _store(

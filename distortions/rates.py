@@ -10,6 +10,7 @@ from study.images import Pixels
 CLOSE = 0.01
 """A search ends at the first rate that misses its target by less than this share."""
 
+_FINE = 200  # steps of a ladder that is nearly continuous: beside a step that is off by more, one may well be close
 _GROWTH = 4.5  # log of the finest rate over the poorest: 4 to 6 for the codecs here; only the first guess needs it
 _START = 0.1  # bits per pixel of the poorest setting, for the first guess too
 
@@ -45,12 +46,14 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Miss:
-    """A rate that a codec did not reach on a photograph."""
+    """A rate, or a PSNR, that a codec did not reach on a photograph."""
 
     target: float
     nearest: float | None
-    """The nearest rate it did reach, in bits per pixel; None where it cannot encode the photograph."""
+    """The nearest one that it did reach; None where it cannot encode the photograph."""
     reason: str
+    unit: str = "bpp"
+    """Of both: bpp or dB."""
 
 
 def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[dict[float, int], list[Miss]]:
@@ -58,28 +61,53 @@ def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[d
 
     A step serves one target only: where two land on one step, the closer keeps it and the other is missed.
     """
-    known: dict[int, float] = {}
-    found: dict[float, int] = {}
-    missed: list[Miss] = []
+    known = {step: ladder.bits_per_pixel(step) for step in sorted(ladder.files)}
     steps = len(ladder.codec.rate.values)
+    found, beyond, doubled = nearest_steps(ladder.bits_per_pixel, known, steps, targets, tolerance)
+    nearest = "the nearest is" if steps > 1 else "the codec has one rate,"
+    missed = [Miss(target, rate, f"{nearest} {rate:.3f} bpp") for target, rate in beyond.items()]
+    missed += [
+        Miss(target, known[found[closer]], f"the nearest setting serves the target {closer:g} bpp")
+        for target, closer in doubled.items()
+    ]
+    return found, sorted(missed, key=lambda miss: miss.target)
+
+
+def nearest_steps(
+    value_at: Callable[[int], float],
+    known: dict[int, float],
+    steps: int,
+    targets: Iterable[float],
+    tolerance: float,
+    close: float = CLOSE,
+) -> tuple[dict[float, int], dict[float, float], dict[float, float]]:
+    """The step nearest to each target; the nearest values of those missed; the rivals of those that lost their step.
+
+    `value_at`, `known` and `steps` are those of `nearest_step`. A target is missed when its nearest value is off by
+    more than the share `tolerance`. Where values are not quite monotone, steps beside the one found are looked at when
+    it is off by more than `tolerance`, or on a fine ladder by more than `close`. A step serves the closest target only,
+    which is the rival of the others.
+    """
+    found: dict[float, int] = {}
+    beyond: dict[float, float] = {}
+    doubled: dict[float, float] = {}
     for target in sorted(targets):
-        step = nearest_step(ladder.bits_per_pixel, known, steps, target)
-        if _off(known[step], target) > tolerance:
-            for beside in range(max(step - 2, 0), min(step + 3, steps)):  # rates are not quite monotone
-                known.setdefault(beside, ladder.bits_per_pixel(beside))
+        step = nearest_step(value_at, known, steps, target)
+        if _off(known[step], target) > (min(close, tolerance) if steps > _FINE else tolerance):
+            for beside in range(max(step - 2, 0), min(step + 3, steps)):
+                known.setdefault(beside, value_at(beside))
             step = _closest(known, target)
         if _off(known[step], target) > tolerance:
-            nearest = "the nearest is" if steps > 1 else "the codec has one rate,"
-            missed.append(Miss(target, known[step], f"{nearest} {known[step]:.3f} bpp"))
+            beyond[target] = known[step]
         else:
             found[target] = step
     for target in list(found):
         rivals = [other for other in found if found[other] == found[target]]
         closer = min(rivals, key=lambda rival: _off(known[found[rival]], rival))
         if closer != target:
-            rate = known[found.pop(target)]
-            missed.append(Miss(target, rate, f"the nearest setting serves the target {closer:g} bpp"))
-    return found, sorted(missed, key=lambda miss: miss.target)
+            doubled[target] = closer
+            del found[target]
+    return found, beyond, doubled
 
 
 def nearest_step(rate_at: Callable[[int], float], known: dict[int, float], steps: int, target: float) -> int:

@@ -1,5 +1,6 @@
 """One row of each of a study's tables: the records that the stages hand to one another."""
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,13 +26,18 @@ class Stimulus:
     codec: str
     """`reference` for the crop of the photograph itself, `unknown` where an import does not tell."""
     settings: str
-    """The codec's settings as a JSON object with sorted keys."""
+    """The codec's settings as a JSON object with sorted keys; `target_psnr` among them where a PSNR was asked for."""
     target_bits_per_pixel: float | None
     """The rate asked for; none for references and for stimuli made at a fixed setting."""
     bits: int | None
     """8 times the real bytes of the whole encoded photograph, its header included."""
     bits_per_pixel: float | None
     """`bits` over the pixels of the whole photograph."""
+
+
+def target_psnr(settings: str) -> float | None:
+    """The PSNR in dB that a stimulus with these `settings` was made for; None where it was made for something else."""
+    return json.loads(settings)["target_psnr"] if '"target_psnr"' in settings else None
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Triplet:
     kind: str
     """test; sentinel (the answer is obvious); repeat (of `repeat_of`); training (practice with feedback)."""
     comparison: str
-    """Why the pair was made: `codecs` (same rate), `rates` (same codec), `obvious`, or an import's name."""
+    """Why the pair was made: `codecs` (same rate), `psnr` (codecs at the same PSNR), `rates` (same codec), `obvious`,
+    or an import's name."""
     expected: str | None
     """The stimulus id that an attentive observer chooses; sentinels and practice only."""
     repeat_of: str | None

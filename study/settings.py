@@ -23,6 +23,10 @@ class Photographs(Section):
     )
     crop: int = Field(256, ge=16, le=4096, description="side of the square that observers see, in pixels")
     crops_per_photograph: int = Field(1, ge=1, le=64, description="crops from each photograph, chosen with the seed")
+    crops: Literal["textured", "differing", "random"] = Field(
+        "textured",
+        description="textured, differing (where the codecs differ most at the middle rate) or random; never flat",
+    )
 
 
 class Rates(Section):
@@ -42,6 +46,22 @@ class Rates(Section):
     def _positive_and_distinct(self) -> "Rates":
         if min(self.bits_per_pixel) <= 0 or len(set(self.bits_per_pixel)) != len(self.bits_per_pixel):
             raise ValueError("bits_per_pixel must be distinct numbers above 0")
+        return self
+
+
+class Quality(Section):
+    """The qualities at which codecs are compared, beside the rates: pairs that are harder than those of equal rate."""
+
+    psnr: list[float] = Field([], description="targets, in dB of the crop that observers see, for example [30.0, 34.0]")
+    tolerance: float = Field(
+        0.5, gt=0, le=10, description="a PSNR that a codec misses by more dB than this is reported and left out"
+    )
+    pairs: int = Field(24, ge=0, description="pairs a crop of different codecs at the same PSNR, at most")
+
+    @model_validator(mode="after")
+    def _possible_and_distinct(self) -> "Quality":
+        if any(not 0 < target <= 100 for target in self.psnr) or len(set(self.psnr)) != len(self.psnr):
+            raise ValueError("psnr must be distinct numbers of dB above 0 and at most 100")
         return self
 
 
@@ -120,6 +140,7 @@ class StudySettings(Section):
     seed: int = Field(1, ge=0, description="every random choice follows from it")
     photographs: Photographs | None = Field(None, description="where the references come from")
     rates: Rates = Field(default_factory=Rates, description="the rates at which codecs are compared")
+    quality: Quality = Field(default_factory=Quality, description="equal quality at which codecs are compared, too")
     codecs: list[Codec] = Field([], description="the codecs that distort the photographs")
     triplets: Triplets = Field(default_factory=Triplets, description="how many comparisons are made")
     session: Session = Field(default_factory=Session, description="what one observer is asked to do")
@@ -207,7 +228,7 @@ def _explain(problem: ErrorDetails) -> str:
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = StudySettings
     sections: dict[str, type[BaseModel]] = {"photographs": Photographs, "rates": Rates, "codecs": Codec}
-    sections |= {"triplets": Triplets, "session": Session, "page": Page}
+    sections |= {"quality": Quality, "triplets": Triplets, "session": Session, "page": Page}
     sections |= {"recruiting": Recruiting, "hits": Hits, "workers": Workers, "qualifications": Qualification}
     for part in location:
         model = sections.get(str(part), model)

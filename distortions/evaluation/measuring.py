@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from distortions.evaluation.photographs import Photograph
-from distortions.making import psnr
 from distortions.protocol import Codec, CodecError
+from distortions.quality import psnr
 from distortions.rates import Ladder, nearest_step
 from metric.measures import Measure, measure
 from metric.pairs import to_tensor

@@ -20,7 +20,7 @@ import numpy as np
 from study.design.graph import Candidate, Pair, connected_pairs
 from study.design.information import disagreement
 from study.errors import InputError
-from study.records import Stimulus
+from study.records import Stimulus, target_psnr
 
 STRATA = 4  # of predicted differences: quartiles
 
@@ -36,15 +36,19 @@ class Design(Protocol):
 
 def condition_of(stimulus: Stimulus) -> str:
     """What the stimuli of different crops have in common; the names are those of `analysis.scaling.name_conditions`."""
-    if stimulus.target_bits_per_pixel is None:
-        return f"{stimulus.codec} {stimulus.settings}"
-    return f"{stimulus.codec} @ {stimulus.target_bits_per_pixel:g}"
+    if stimulus.target_bits_per_pixel is not None:
+        return f"{stimulus.codec} @ {stimulus.target_bits_per_pixel:g}"
+    quality = target_psnr(stimulus.settings)
+    return f"{stimulus.codec} {stimulus.settings}" if quality is None else f"{stimulus.codec} @ {quality:g} dB"
 
 
 def comparison_of(a: Stimulus, b: Stimulus) -> str:
-    """`rates` (one codec), `codecs` (one rate) or `both` (codec and rate differ), as in `Triplet.comparison`."""
+    """`rates` (one codec), `codecs` (one rate), `psnr` (codecs at one PSNR) or `both`, as in `Triplet.comparison`."""
     if a.codec == b.codec:
         return "rates"
+    quality = target_psnr(a.settings)
+    if quality is not None and quality == target_psnr(b.settings):
+        return "psnr"
     return "codecs" if _same_rate(a, b) else "both"
 
 
