@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from damage import changed, cut, flipped, limit_memory, repeated
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
@@ -44,41 +45,11 @@ def originals() -> list[bytes]:
     return files
 
 
-def flipped(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """Some bits are others."""
-    out = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 8))):
-        if out:
-            bit = draw.randrange(8 * len(out))
-            out[bit // 8] ^= 1 << bit % 8
-    return bytes(out)
-
-
-def changed(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """A run of bytes is others."""
-    begin, length = draw.randrange(len(data) + 1), draw.choice((1, 2, 4, 16))
-    fill = draw.choice((bytes(length), b"\xff" * length, draw.randbytes(length)))
-    return data[:begin] + fill + data[begin + length :]
-
-
-def cut(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """The end, or some bytes within, are missing."""
-    begin = draw.randrange(len(data) + 1)
-    return data[:begin] + (data[begin + draw.randrange(1, 9) :] if draw.random() < 0.5 else b"")
-
-
 def grown(draw: random.Random, data: bytes, other: bytes) -> bytes:
     """There are more bytes, a start code in front of some."""
     begin = draw.choice((len(data), draw.randrange(len(data) + 1)))
     more = draw.choice((b"", b"\0\0\1", b"\0\0\0\1")) + draw.randbytes(draw.choice((1, 4, 64, 5000)))
     return data[:begin] + more + data[begin:]
-
-
-def repeated(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """A part is there twice."""
-    begin = draw.randrange(len(data) + 1)
-    end = begin + draw.randrange(1, 30)
-    return data[:end] + data[begin:end] + data[end:]
 
 
 def spliced(draw: random.Random, data: bytes, other: bytes) -> bytes:
@@ -125,7 +96,7 @@ def fuzz(count: int, seed: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     files = originals()
     images = [decoding.decode(file) for file in files]
-    limit_memory()
+    limit_memory(MEMORY)
     draw = random.Random(seed)
     for _ in range(count):
         index, other = draw.randrange(len(files)), draw.choice(files)
@@ -143,13 +114,6 @@ def fuzz(count: int, seed: int) -> Counter[str]:
         assert decoded.shape == (told.height, told.width, 3) and decoded.dtype == np.uint8
         outcomes["the image" if np.array_equal(decoded, images[index]) else "another image"] += 1
     return outcomes
-
-
-def limit_memory() -> None:
-    """Let the process take MEMORY more bytes than it has, at most."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from codec_runs import ALL, picture, tiny
+from damage import changed, cut, flipped, limit_memory, repeated
 
 from codec import container
 from codec.coding import compress, decompress
@@ -52,40 +53,10 @@ def damaged(draw: random.Random, data: bytes, other: bytes) -> bytes:
     return data
 
 
-def flipped(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """Some bits are others."""
-    out = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 8))):
-        bit = draw.randrange(8 * len(out)) if out else 0
-        if out:
-            out[bit // 8] ^= 1 << bit % 8
-    return bytes(out)
-
-
-def changed(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """A run of bytes is others."""
-    begin, length = draw.randrange(len(data) + 1), draw.choice((1, 2, 4, 16))
-    fill = draw.choice((bytes(length), b"\xff" * length, draw.randbytes(length)))
-    return data[:begin] + fill + data[begin + length :]
-
-
-def cut(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """The end, or some bytes within, are missing."""
-    begin = draw.randrange(len(data) + 1)
-    return data[:begin] + (data[begin + draw.randrange(1, 9) :] if draw.random() < 0.5 else b"")
-
-
 def grown(draw: random.Random, data: bytes, other: bytes) -> bytes:
     """There are more bytes."""
     begin = draw.choice((len(data), draw.randrange(len(data) + 1)))
     return data[:begin] + draw.randbytes(draw.choice((1, 4, 64, 5000))) + data[begin:]
-
-
-def repeated(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """A part is there twice."""
-    begin = draw.randrange(len(data) + 1)
-    end = begin + draw.randrange(1, 30)
-    return data[:end] + data[begin:end] + data[end:]
 
 
 def spliced(draw: random.Random, data: bytes, other: bytes) -> bytes:
@@ -162,7 +133,7 @@ def fuzz(count: int, seed: int) -> Counter[str]:
         images = [decompress(codec, data) for data in files]
         draw = random.Random(f"{seed} {kind}")
         if kind == 0:
-            limit_memory()
+            limit_memory(MEMORY)
         for _ in range(count // len(ALL)):
             index, other = draw.randrange(len(files)), draw.choice(files)
             data = damaged(draw, files[index], other)
@@ -189,13 +160,6 @@ def fuzz(count: int, seed: int) -> Counter[str]:
             else:
                 raise AssertionError(f"another image, unnoticed, from {data.hex()}")
     return outcomes
-
-
-def limit_memory() -> None:
-    """Let the process take MEMORY more bytes than it has, at most."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

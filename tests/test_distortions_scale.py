@@ -13,30 +13,13 @@ import pytest
 from conftest import photograph
 from moto.server import ThreadedMotoServer
 from PIL import Image
+from test_distortions_distort import CLI, new
 
-from distortions import distort
 from distortions.distort import main
 from study.errors import InputError
 from study.folder import Study
 from study.new import main as make_new
-from study.settings import parse_settings, write_settings
 from study.sources import fetched
-
-ROOT = Path(distort.__file__).parents[1]
-CLI = [sys.executable, str(ROOT / "eyetune.py")]
-
-
-def new(root: Path, folder: Path | str, **sections) -> Path:
-    values = {
-        "name": "study",
-        "photographs": {"folder": str(folder), "crop": 48},
-        "rates": {"bits_per_pixel": [0.5, 1.5], "tolerance": 0.2},
-        "codecs": [{"name": "jpeg"}, {"name": "webp"}],
-        "triplets": {"sentinels": 3, "repeats": 0.15, "practice": 1},
-    }
-    root.mkdir(parents=True, exist_ok=True)
-    write_settings(parse_settings(values | sections, "test"), root / "study.toml")
-    return root
 
 
 def made(root: Path) -> dict[str, bytes]:
