@@ -75,7 +75,7 @@ def make_server(app: Flask, host: str, port: int) -> tuple[Any, int]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=1024)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # no such name, or no name at all
         raise InputError(f"--host {host}: no such host") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
