@@ -83,8 +83,23 @@ class Codec(Section):
 
 
 class Triplets(Section):
-    """How many comparisons are made of each crop."""
+    """Which comparisons are made of each crop, and how many."""
 
+    design: Literal["codecs-and-rates", "same-rate", "ladder", "random", "stratified", "disagreement", "jnd"] = Field(
+        "codecs-and-rates",
+        description="which stimuli of a crop are compared: codecs-and-rates (across_codecs and across_rates say how"
+        " many), same-rate, ladder, random, stratified, disagreement or jnd (pairs says how many)",
+    )
+    pairs: int = Field(
+        24,
+        ge=1,
+        description="pairs a crop with every design but codecs-and-rates; with jnd rungs of each codec's ladder",
+    )
+    metrics: list[str] = Field(
+        [],
+        description='what foretells differences: of stratified one, of disagreement two or more, for example ["psnr",'
+        ' "lpips-alex"]; names that eyetune score knows, or files of eyetune export relative to this file',
+    )
     across_codecs: int = Field(24, ge=0, description="pairs a crop of different codecs at the same rate, at most")
     across_rates: int = Field(12, ge=0, description="pairs a crop of the same codec at different rates, at most")
     sentinels: int = Field(24, ge=0, description="comparisons in the study whose answer is obvious")
@@ -92,6 +107,18 @@ class Triplets(Section):
         0.1, ge=0, le=1, description="share of the test comparisons that can be shown a second time to their observer"
     )
     practice: int = Field(6, ge=0, description="obvious comparisons with feedback before the trials")
+
+    @model_validator(mode="after")
+    def _metrics_that_the_design_takes(self) -> "Triplets":
+        least, most = {"stratified": (1, 1), "disagreement": (2, None)}.get(self.design, (0, 0))
+        if len(self.metrics) < least or (most is not None and len(self.metrics) > most):
+            takes = {0: "no metrics", 1: "exactly one metric", 2: "two metrics or more"}[least]
+            raise ValueError(
+                f"metrics = {json.dumps(self.metrics, ensure_ascii=False)}: design {self.design} takes {takes}"
+            )
+        if len(set(self.metrics)) != len(self.metrics):
+            raise ValueError(f"metrics = {json.dumps(self.metrics, ensure_ascii=False)}: one stands twice")
+        return self
 
 
 class Session(Section):
@@ -106,6 +133,11 @@ class Session(Section):
     repeats: int = Field(4, ge=0, description="comparisons shown a second time")
     practice: int = Field(3, ge=0, description="comparisons with feedback before the trials")
     votes_per_triplet: int = Field(5, ge=1, description="a comparison with this many votes is not shown any more")
+    choice: Literal["fewest", "active"] = Field(
+        "fewest",
+        description="fewest (the comparisons with the fewest votes come first) or active (those from which the most is"
+        " expected to be learned, given the votes so far)",
+    )
 
 
 class Page(Section):
