@@ -138,11 +138,6 @@ class Session(Section):
         description="fewest (the comparisons with the fewest votes come first) or active (those from which the most is"
         " expected to be learned, given the votes so far)",
     )
-    choice: Literal["fewest", "active"] = Field(
-        "fewest",
-        description="fewest (the comparisons with the fewest votes come first) or active (those from which the most is"
-        " expected to be learned, given the votes so far)",
-    )
 
 
 class Page(Section):
