@@ -2,10 +2,10 @@
 
 import json
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from study.errors import InputError
@@ -33,7 +33,9 @@ class Rates(Section):
     """The rates at which codecs are compared."""
 
     bits_per_pixel: list[float] = Field(
-        [0.25, 0.4, 0.65, 1.0], min_length=1, description="targets, in bits per pixel of the whole photograph"
+        [0.25, 0.4, 0.65, 1.0],
+        description="targets, in bits per pixel of the whole photograph; [] for a study of qualities or synthetic"
+        " distortions alone",
     )
     tolerance: float = Field(
         0.1,
@@ -44,7 +46,7 @@ class Rates(Section):
 
     @model_validator(mode="after")
     def _positive_and_distinct(self) -> "Rates":
-        if min(self.bits_per_pixel) <= 0 or len(set(self.bits_per_pixel)) != len(self.bits_per_pixel):
+        if min(self.bits_per_pixel, default=1.0) <= 0 or len(set(self.bits_per_pixel)) != len(self.bits_per_pixel):
             raise ValueError("bits_per_pixel must be distinct numbers above 0")
         return self
 
@@ -56,12 +58,34 @@ class Quality(Section):
     tolerance: float = Field(
         0.5, gt=0, le=10, description="a PSNR that a codec misses by more dB than this is reported and left out"
     )
-    pairs: int = Field(24, ge=0, description="pairs a crop of different codecs at the same PSNR, at most")
+    metric: str | None = Field(
+        None,
+        min_length=1,
+        description="what distances are measured by: ms-ssim, lpips-alex, dists, ..., as eyetune score knows them, or a"
+        " file that eyetune export wrote, relative to this file",
+    )
+    distances: list[float] = Field(
+        [], description="targets, distances by that metric of the crop that observers see, for example [0.1, 0.3]"
+    )
+    distance_tolerance: float = Field(
+        0.1, gt=0, le=1, description="a distance that a codec misses by more than this share is reported and left out"
+    )
+    pairs: int = Field(
+        24, ge=0, description="pairs a crop of different codecs at the same PSNR, and at the same distance, at most"
+    )
 
     @model_validator(mode="after")
     def _possible_and_distinct(self) -> "Quality":
         if any(not 0 < target <= 100 for target in self.psnr) or len(set(self.psnr)) != len(self.psnr):
             raise ValueError("psnr must be distinct numbers of dB above 0 and at most 100")
+        if any(target <= 0 for target in self.distances) or len(set(self.distances)) != len(self.distances):
+            raise ValueError("distances must be distinct numbers above 0")
+        if self.metric == "psnr":
+            raise ValueError('metric = "psnr" is no distance; give targets in dB as psnr, for example psnr = [30.0]')
+        if self.distances and self.metric is None:
+            raise ValueError('distances need the metric that they are measured by, for example metric = "lpips-alex"')
+        if self.metric is not None and not self.distances:
+            raise ValueError(f'metric = "{self.metric}" needs targets, for example distances = [0.1, 0.3]')
         return self
 
 
@@ -170,6 +194,11 @@ class StudySettings(Section):
 
     name: str = Field(min_length=1, max_length=100, description="the study's name; observers do not see it")
     seed: int = Field(1, ge=0, description="every random choice follows from it")
+    stimuli: str = Field(
+        "stimuli",
+        description="where the study's images are: a folder below the study, or an address such as s3://bucket/my-study,"
+        " of this study alone",
+    )
     photographs: Photographs | None = Field(None, description="where the references come from")
     rates: Rates = Field(default_factory=Rates, description="the rates at which codecs are compared")
     quality: Quality = Field(default_factory=Quality, description="equal quality at which codecs are compared, too")
@@ -181,6 +210,15 @@ class StudySettings(Section):
         default_factory=Recruiting, description="who may take part, and what recruiters are told"
     )
     hits: Hits = Field(default_factory=Hits, description="the HITs that eyetune mturk publishes")
+
+    @field_validator("stimuli")
+    @classmethod
+    def _below_the_study_or_address(cls, stimuli: str) -> str:
+        path = PurePath(stimuli)
+        inside = path.parts and not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
+        if "://" not in stimuli and not inside:
+            raise ValueError("must be a folder below the study that is not hidden, or an address: file:///data/images")
+        return stimuli
 
     @model_validator(mode="after")
     def _distinct_codecs(self) -> "StudySettings":
@@ -230,7 +268,7 @@ def _table(section: Section, prefix: str) -> list[str]:
         elif isinstance(value, list) and value and isinstance(value[0], Section):
             for item in value:
                 tables += ["", f"[[{prefix}{key}]]", *_table(item, f"{prefix}{key}.")]
-        elif value is not None and value != {} and value != []:
+        elif value is not None and (value not in ({}, []) or field.default not in ({}, [])):
             lines += [f"# {field.description}", f"{key} = {_value(value)}"]
     return lines + tables
 
