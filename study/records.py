@@ -26,13 +26,35 @@ class Stimulus:
     codec: str
     """`reference` for the crop of the photograph itself, `unknown` where an import does not tell."""
     settings: str
-    """The codec's settings as a JSON object with sorted keys; `target_psnr` among them where a PSNR was asked for."""
+    """The codec's settings as a JSON object with sorted keys.
+
+    `target_psnr` is among them where a PSNR was asked for, `target_distance` and `target_metric` where a distance was.
+    """
     target_bits_per_pixel: float | None
     """The rate asked for; none for references and for stimuli made at a fixed setting."""
     bits: int | None
     """8 times the real bytes of the whole encoded photograph, its header included."""
     bits_per_pixel: float | None
     """`bits` over the pixels of the whole photograph."""
+
+
+def target_quality(settings: str) -> tuple[str, float] | None:
+    """The quality that a stimulus with these `settings` was made for: ("psnr", dB), or (a metric's name, distance).
+
+    None where it was made for something else.
+    """
+    if '"target_psnr"' not in settings and '"target_distance"' not in settings:
+        return None
+    values = json.loads(settings)
+    if "target_psnr" in values:
+        return "psnr", values["target_psnr"]
+    return values["target_metric"], values["target_distance"]
+
+
+def quality_name(quality: tuple[str, float]) -> str:
+    """A target quality in tables and in the names of conditions: `30 dB`, or `lpips-alex 0.2`."""
+    measure, value = quality
+    return f"{value:g} dB" if measure == "psnr" else f"{measure} {value:g}"
 
 
 def target_psnr(settings: str) -> float | None:
@@ -52,8 +74,8 @@ class Triplet:
     kind: str
     """test; sentinel (the answer is obvious); repeat (of `repeat_of`); training (practice with feedback)."""
     comparison: str
-    """Why the pair was made: `codecs` (same rate), `psnr` (codecs at the same PSNR), `rates` (same codec), `obvious`,
-    or an import's name."""
+    """Why the pair was made: `codecs` (same rate), `psnr` (codecs at the same PSNR), `metric` (codecs at the same
+    distance by a metric), `rates` (same codec), `obvious`, or an import's name."""
     expected: str | None
     """The stimulus id that an attentive observer chooses; sentinels and practice only."""
     repeat_of: str | None
