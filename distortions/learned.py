@@ -9,8 +9,6 @@ A codec with gain units or bin widths is steered by its rate position. One with 
 several such checkpoints, those with the fewest bits first, are one codec of so many rates.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +21,7 @@ from codec import coding, container
 from codec.checkpoint import fingerprint
 from codec.model import Codec as Network
 from distortions.protocol import CodecError, RateSetting, Setting
+from distortions.torch_threads import one_thread
 from study.errors import InputError
 from study.images import Pixels
 from study.versions import version
@@ -145,17 +144,6 @@ def configured(settings: dict[str, Any], folder: Path, where: str) -> Learned:
         return learned([folder / name for name in named], named)
     except InputError as error:
         raise InputError(f"{where}.{key}: {error}") from None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes in one thread within."""
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(former)
 
 
 @lru_cache(KEPT)

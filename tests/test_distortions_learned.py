@@ -14,9 +14,10 @@ from codec.checkpoint import fingerprint, load_codec, save_codec
 from codec.systems import Config, build
 from distortions.catalogue import configured
 from distortions.distort import main
-from distortions.learned import Learned, one_thread
+from distortions.learned import Learned
 from distortions.protocol import CodecError
 from distortions.rates import Ladder, reach
+from distortions.torch_threads import one_thread
 from study.errors import InputError
 from study.folder import Study
 from study.settings import Codec as Entry

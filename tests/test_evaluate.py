@@ -22,8 +22,8 @@ from distortions.evaluation.compared import compared
 from distortions.evaluation.means import comparable
 from distortions.evaluation.photographs import look, photographs
 from distortions.evaluation.store import read
-from distortions.learned import one_thread
 from distortions.making import psnr
+from distortions.torch_threads import one_thread
 from metric.exporting.exported import save
 from metric.measures import lpips, measure
 from metric.network.torchvision_import import import_torchvision
