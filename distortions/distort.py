@@ -27,12 +27,13 @@ from distortions.making import Part, Unit, load, make
 from distortions.synthetic.distorter import Distorter
 from distortions.workers import done
 from study import tables
+from study.addresses import is_address, located
 from study.errors import InputError
 from study.files import sha256
 from study.folder import Study
 from study.photographs import READ
 from study.records import Judgment, Stimulus
-from study.sources import fetched, is_address, listed, located
+from study.sources import fetched, listed, overlap
 from study.votes import connect
 
 
@@ -65,13 +66,18 @@ def main(argv: list[str] | None = None) -> int | None:
             f'{study.settings_path}: no [photographs]; add one with: folder = "where your photographs are"'
         )
     codecs = configured(study.settings.codecs, str(study.settings_path))
-    folder = located(study.settings.photographs.folder, study.root)
+    folder = located(study.settings.photographs.folder, study.root, "photographs.folder")
     if not is_address(folder) and not Path(folder).is_dir():
         raise InputError(f"{study.settings_path}: photographs.folder = {folder!r}: no such folder")
     if not is_address(folder) and Path(folder, "study.toml").exists():
         raise InputError(
             f"{study.settings_path}: photographs.folder = {study.settings.photographs.folder!r} is a study's own"
             " folder; put the photographs into one of theirs"
+        )
+    if overlap(folder, located(study.settings.stimuli, study.root, "stimuli"), study.root):
+        raise InputError(
+            f"{study.settings_path}: stimuli = {study.settings.stimuli!r} is in photographs.folder; its images would be"
+            " taken for photographs: name another place"
         )
     sources, others = listed(folder)
     if not sources:
@@ -192,7 +198,7 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
     if not (study.stimuli_path.exists() and study.triplets_path.exists()):
         return None
     table = tables.read(study.stimuli_path, Stimulus)
-    return table[[not study.image_path(digest).exists() for digest in table["sha256"]]]
+    return table[~table["sha256"].isin(study.images.digests())]
 
 
 def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -234,19 +240,25 @@ def _parts(
         )
         for source, digest in hashes.items()
     ]  # fmt: skip
-    parts = {unit.source: part for unit in units if (part := load(Path(unit.part), study))}
+    there = study.images.digests()
+    parts = {unit.source: part for unit in units if (part := load(Path(unit.part))) and part.images() <= there}
     left = [unit for unit in units if unit.source not in parts]
     progress = tqdm(total=len(units), initial=len(parts), desc="distorting", unit="photograph")
     try:
         with progress, closing(done(make, left, workers, executor)) as finished:
             for unit, _ in finished:
-                part = load(Path(unit.part), study)
+                part = load(Path(unit.part))
                 if part is None:  # a worker on another machine wrote into a folder of its own
                     raise InputError(f"{study.root}: the workers' results are not in it; it must be one shared folder")
                 parts[unit.source] = part
                 progress.update()
     finally:
         _sweep(study)
+    absent = {digest for part in parts.values() for digest in part.images()} - study.images.digests()
+    if absent:
+        raise InputError(
+            f"{study.images.place(min(absent))} was made and is missing; stimuli must be one place for all workers"
+        )
     return list(parts.values())
 
 
@@ -258,9 +270,8 @@ def _finish(
     assembly.write(study, result, record)
     stale = {digest for part in parts for digest in part.images()} - result.images
     if force:
-        stale |= {path.stem for path in (study.root / "stimuli").glob("*.png")} - result.images
-    for digest in stale:
-        study.image_path(digest).unlink(missing_ok=True)
+        stale |= study.images.digests() - result.images
+    study.images.remove(stale)
     shutil.rmtree(study.root / ".distort")
     text = assembly.summary(study, result, others)
     return f"{text}\n\nnext: eyetune serve {study.root}, or with simulated observers: eyetune simulate {study.root}"
@@ -269,13 +280,13 @@ def _finish(
 def _restore(study: Study, parts: list[Part], missing: pd.DataFrame) -> None:
     """Keep of images made again only those that were missing."""
     table = tables.read(study.stimuli_path, Stimulus)
-    for digest in {digest for part in parts for digest in part.images()} - set(table["sha256"]):
-        study.image_path(digest).unlink(missing_ok=True)
+    study.images.remove({digest for part in parts for digest in part.images()} - set(table["sha256"]))
     shutil.rmtree(study.root / ".distort")
+    there = study.images.digests()
     for row in missing.itertuples():
-        if not study.image_path(str(row.sha256)).exists():
+        if row.sha256 not in there:
             raise InputError(
-                f"{study.image_path(str(row.sha256))} ({row.source}) cannot be made again alike: the libraries are"
+                f"{study.images.place(str(row.sha256))} ({row.source}) cannot be made again alike: the libraries are"
                 f" others than those in {study.root / 'distort.json'}"
             )
     print(f"{study.root}: {missing['sha256'].nunique():,} missing images were made again")
@@ -283,6 +294,6 @@ def _restore(study: Study, parts: list[Part], missing: pd.DataFrame) -> None:
 
 def _sweep(study: Study) -> None:
     """Remove what killed workers left half-written."""
-    for folder in (study.root / "stimuli", *(study.root / ".distort").glob("*")):
-        for path in folder.glob(".*.part"):
-            path.unlink(missing_ok=True)
+    study.images.sweep()
+    for path in (study.root / ".distort").glob("*/.*.part"):
+        path.unlink(missing_ok=True)

@@ -72,7 +72,7 @@ def make(unit: Unit) -> None:
     assert settings
     part = Part(unit.source, unit.sha256)
     try:
-        image = pixels(unit.folder, unit.source)
+        image = pixels(unit.folder, unit.source, unit.sha256)
         if min(image.shape[:2]) < settings.crop:
             size = f"{image.shape[1]} x {image.shape[0]} pixels"
             raise Refused(f"{size}, smaller than the crop of {settings.crop} x {settings.crop}")
@@ -99,8 +99,8 @@ def make(unit: Unit) -> None:
     write_text(Path(unit.part), json.dumps(asdict(part)), durable=False)
 
 
-def load(path: Path, study: Study) -> Part | None:
-    """The part at `path`; None where there is none, or where an image of it has gone."""
+def load(path: Path) -> Part | None:
+    """The part at `path`; None where there is none."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def load(path: Path, study: Study) -> Part | None:
     part.stimuli = [Stimulus(**stimulus) for stimulus in values["stimuli"]]
     part.floors = [(Stimulus(**stimulus), psnr) for stimulus, psnr in values["floors"]]
     part.missed = {title: [Miss(**miss) for miss in misses] for title, misses in values["missed"].items()}
-    return part if all(study.image_path(digest).exists() for digest in part.images()) else None
+    return part
 
 
 def _distort(

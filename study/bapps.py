@@ -88,7 +88,7 @@ def export_bapps(study: Study, folder: Path, voters: Voters = "auto") -> str:
     for index, row in enumerate(tqdm(counted.itertuples(), total=len(counted), unit="triplet", desc="exporting")):
         name = f"{index:06d}"
         for part, stimulus in (("ref", row.reference), ("p0", row.a), ("p1", row.b)):
-            write_bytes(folder / part / f"{name}.png", study.image_path(digests[stimulus]).read_bytes(), durable=False)
+            write_bytes(folder / part / f"{name}.png", study.image_bytes(digests[stimulus]), durable=False)
         judge = io.BytesIO()
         np.save(judge, np.array([int(row.prefer_b) / int(row.votes)]))
         write_bytes(folder / "judge" / f"{name}.npy", judge.getvalue(), durable=False)

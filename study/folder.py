@@ -1,5 +1,6 @@
 """The study folder: where each table and image is, and whether they fit together."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -8,7 +9,8 @@ import pandas as pd
 
 from study import tables
 from study.errors import InputError
-from study.files import sha256, write_bytes
+from study.files import sha256
+from study.image_store import image_store
 from study.images import Pixels, decode_rgb, encode_png
 from study.records import Judgment, Score, Stimulus, Triplet
 from study.settings import read_settings
@@ -16,6 +18,7 @@ from study.votes import read_judgments
 
 Voters = Literal["auto", "human", "simulated", "all"]
 VOTERS: tuple[Voters, ...] = get_args(Voters)
+AT_ONCE = 8  # images read at a time where all are: an address answers each after a while
 
 
 class Study:
@@ -31,6 +34,7 @@ class Study:
                 f"{root} is not a study folder (no study.toml in it); make one: eyetune new DIR --images PHOTOGRAPHS"
             )
         self.settings = read_settings(self.settings_path)
+        self.images = image_store(self.settings.stimuli, self.root)
 
     @property
     def settings_path(self) -> Path:
@@ -79,10 +83,11 @@ class Study:
             raise InputError(f"{self.root} has no stimuli yet; make them with: eyetune distort {self.root}")
         table = tables.read(self.stimuli_path, Stimulus)
         _check_unique(table, self.stimuli_path)
-        names = {path.name for path in (self.root / "stimuli").glob("*.png")}
+        there = self.images.digests()
         for row in table.itertuples():
-            if f"{row.sha256}.png" not in names:
-                raise InputError(f"{self.image_path(str(row.sha256))} is missing (stimulus {row.id} of {row.source})")
+            if row.sha256 not in there:
+                place = self.images.place(str(row.sha256))
+                raise InputError(f"{place} is missing (stimulus {row.id} of {row.source})")
         return table
 
     @cached_property
@@ -161,40 +166,36 @@ class Study:
         """What metrics say of each triplet, as `records.Score`; empty where nothing was scored yet."""
         return read_scores(self.scores_path)
 
-    def image_path(self, digest: str) -> Path:
-        """Where the image with this SHA-256 is."""
-        return self.root / "stimuli" / f"{digest}.png"
-
     def add_image(self, pixels: Pixels) -> str:
         """Store an `(H, W, 3)` uint8 image and return the SHA-256 of its PNG file."""
         data = encode_png(pixels)
         digest = sha256(data)
-        path = self.image_path(digest)
-        if not path.exists():
-            write_bytes(path, data, durable=False)
+        self.images.add(digest, data)
         return digest
 
     def image(self, digest: str) -> Pixels:
         """The `(H, W, 3)` uint8 pixels of the stored image. Raises InputError where it is missing or altered."""
-        return decode_rgb(self.image_path(digest), self._image_bytes(digest))
+        return decode_rgb(self.images.place(digest), self.image_bytes(digest))
 
-    def check_images(self) -> None:
-        """Read every image and raise InputError for the first whose bytes are not those that its name promises."""
-        for digest in self.stimuli["sha256"].unique():
-            self._image_bytes(digest)
-
-    def _image_bytes(self, digest: str) -> bytes:
-        path = self.image_path(digest)
+    def image_bytes(self, digest: str) -> bytes:
+        """The stored image's PNG file. Raises InputError where it is missing or altered."""
+        place = self.images.place(digest)
         try:
-            data = path.read_bytes()
+            data = self.images.read(digest)
         except FileNotFoundError:
-            raise InputError(f"{path} is missing; make it again with: eyetune distort {self.root}") from None
+            raise InputError(f"{place} is missing; make it again with: eyetune distort {self.root}") from None
         if sha256(data) != digest:
             raise InputError(
-                f"{path} was altered: its SHA-256 is not its name; restore it, or make it again: delete it and run"
+                f"{place} was altered: its SHA-256 is not its name; restore it, or make it again: delete it and run"
                 f" eyetune distort {self.root}"
             )
         return data
+
+    def check_images(self) -> None:
+        """Read every image and raise InputError for the first whose bytes are not those that its name promises."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            for _ in threads.map(lambda digest: len(self.image_bytes(digest)), self.stimuli["sha256"].unique()):
+                pass
 
 
 def read_scores(path: Path) -> pd.DataFrame:

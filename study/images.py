@@ -27,7 +27,7 @@ def fingerprint(pixels: Pixels) -> str:
     return sha256(repr(pixels.shape).encode() + pixels.tobytes())
 
 
-def decode_rgb(path: Path, data: bytes | None = None) -> Pixels:
+def decode_rgb(path: Path | str, data: bytes | None = None) -> Pixels:
     """The `(H, W, 3)` uint8 pixels of an RGB image file, or of its `data` where that was read already.
 
     For photographs from outside, with profiles and orientation, see `study.photographs`.

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from study.addresses import is_address
 from study.bapps import import_bapps
 from study.errors import InputError
 from study.settings import parse_settings, write_settings
-from study.sources import is_address
 
 CODECS = ("jpeg", "jpeg2000", "webp", "avif")
 

@@ -1,41 +1,14 @@
-"""Photographs that lie elsewhere: at any address that fsspec reads, for example s3://bucket/folder.
-
-Credentials are the environment's, as each service documents them; an address that holds a password is refused.
-"""
+"""Photographs in a folder, or at any address that fsspec reads, for example s3://bucket/folder."""
 
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import urlsplit
 
-import fsspec
-from fsspec.core import url_to_fs
-
+from study.addresses import is_address, opened, said
 from study.errors import InputError
+from study.files import sha256
 from study.images import Pixels
 from study.photographs import RAW, READ, UNREAD, find, read, read_bytes
 
-
-def located(folder: str, root: Path) -> str:
-    """`photographs.folder` as a path of this machine, relative ones taken from `root`, or as the address that it is.
-
-    Raises InputError for an address with a password in it, which would end in tables and messages.
-    """
-    if not is_address(folder):
-        return str(root / folder)
-    try:
-        password = urlsplit(folder).password
-    except ValueError:  # brackets in the name of a bucket, for example
-        password = None
-    if password is not None:
-        raise InputError("photographs.folder has a password in its address; give it in the environment in place of it")
-    if folder.startswith(("file://", "local://")):
-        return str(fsspec.core.strip_protocol(folder))
-    return folder
-
-
-def is_address(folder: str) -> bool:
-    """Whether fsspec is to read it; a path of this machine is read without."""
-    return "://" in folder
+KEY = "photographs.folder"  # of study.toml
 
 
 def listed(folder: str) -> tuple[list[str], int]:
@@ -45,16 +18,16 @@ def listed(folder: str) -> tuple[list[str], int]:
     """
     if not is_address(folder):
         return find(Path(folder))
-    files, top = _opened(folder)
+    files, top = opened(folder, KEY)
     try:
         files.invalidate_cache()
         names = [name[len(top) :].lstrip("/") for name in files.find(top)]
     except Exception as error:  # each service has its own
-        raise InputError(f"photographs.folder = {folder!r}: cannot be listed ({_said(error)})") from None
+        raise InputError(f"{KEY} = {folder!r}: cannot be listed ({said(error)})") from None
     paths = [PurePosixPath(name) for name in names if name]
     studies = {path.parent for path in paths if path.name == "study.toml"}
     if PurePosixPath(".") in studies:
-        raise InputError(f"photographs.folder = {folder!r} is a study's own folder; name one of photographs")
+        raise InputError(f"{KEY} = {folder!r} is a study's own folder; name one of photographs")
     sources: list[str] = []
     others = 0
     for path in paths:
@@ -69,29 +42,33 @@ def listed(folder: str) -> tuple[list[str], int]:
 
 def fetched(folder: str, source: str) -> bytes:
     """The whole file `source` below the address `folder`. Raises InputError where it cannot be had now."""
-    files, top = _opened(folder)
+    files, top = opened(folder, KEY)
     try:
         return bytes(files.cat_file(f"{top.rstrip('/')}/{source}" if top else source))
     except Exception as error:
-        raise InputError(f"{folder}: {source} cannot be read ({_said(error)}); run the same command again") from None
+        raise InputError(f"{folder}: {source} cannot be read ({said(error)}); run the same command again") from None
 
 
-def pixels(folder: str, source: str) -> Pixels:
-    """`study.photographs.read` of the file `source` below a path or an address."""
+def pixels(folder: str, source: str, digest: str) -> Pixels:
+    """`study.photographs.read` of the file `source` below a path or an address.
+
+    Raises InputError where what is fetched from an address has not the SHA-256 `digest` (any more).
+    """
     if is_address(folder):
-        return read_bytes(fetched(folder, source), source)
+        data = fetched(folder, source)
+        if sha256(data) != digest:
+            raise InputError(f"{folder}: {source} was changed since the run began; run the same command again")
+        return read_bytes(data, source)
     return read(Path(folder, source))
 
 
-def _opened(folder: str) -> tuple[Any, str]:
-    try:
-        return url_to_fs(folder)
-    except (ImportError, ValueError) as error:  # the package is missing and named; no such protocol
-        raise InputError(f"photographs.folder = {folder!r}: {_said(error)}") from None
-    except Exception as error:
-        raise InputError(f"photographs.folder = {folder!r}: cannot be reached ({_said(error)})") from None
+def overlap(folder: str, images: str, root: Path) -> bool:
+    """Whether `listed` would find the study's images, kept at `images`, among the photographs in `folder`.
 
-
-def _said(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    Both are paths or addresses; what is below the study's own folder `root` is passed over from above.
+    """
+    if is_address(folder) or is_address(images):
+        return f"{images.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    photographs, kept, study = Path(folder).resolve(), Path(images).resolve(), root.resolve()
+    passed_over = kept.is_relative_to(study) and study.is_relative_to(photographs)
+    return kept.is_relative_to(photographs) and not passed_over

@@ -326,8 +326,8 @@ def test_votes_that_are_no_test_votes_are_said_to_be_so(make_study):
 def test_an_altered_image_stops_scoring(make_study):
     """A damaged stimulus is an error, not a metric that could not be computed."""
     study = voted(make_study())
-    path = study.image_path(study.stimuli["sha256"].iloc[3])
-    path.write_bytes(study.image_path(study.stimuli["sha256"].iloc[4]).read_bytes())
+    path = Path(study.images.place(study.stimuli["sha256"].iloc[3]))
+    path.write_bytes(study.images.read(study.stimuli["sha256"].iloc[4]))
     for verb in (score, train):
         with pytest.raises(InputError, match="was altered"):
             verb([str(study.root)])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,7 @@ def test_a_table_that_lacks_a_column_is_refused(make_study, tmp_path):
 def test_a_missing_stimulus_is_named(make_study):
     study = make_study()
     digest = study.stimuli["sha256"].iloc[4]
-    study.image_path(digest).unlink()
+    study.images.remove([digest])
     with pytest.raises(InputError, match=f"{digest}.png is missing"):
         _ = Study(study.root).stimuli
 
@@ -136,7 +137,7 @@ def test_a_missing_stimulus_is_named(make_study):
 def test_an_altered_stimulus_is_named(make_study):
     study = make_study()
     study.check_images()
-    path = study.image_path(study.stimuli["sha256"].iloc[4])
+    path = Path(study.images.place(study.stimuli["sha256"].iloc[4]))
     data = bytearray(path.read_bytes())
     data[-20] ^= 1
     path.write_bytes(data)
@@ -382,5 +383,5 @@ def test_images_are_kept_once_under_their_hash(make_study):
     before = len(list((study.root / "stimuli").iterdir()))
     pixels = study.image(study.stimuli["sha256"].iloc[0])
     digest = study.add_image(pixels)
-    assert digest == study.stimuli["sha256"].iloc[0] == sha256(study.image_path(digest).read_bytes())
+    assert digest == study.stimuli["sha256"].iloc[0] == sha256(study.images.read(digest))
     assert len(list((study.root / "stimuli").iterdir())) == before

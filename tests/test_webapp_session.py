@@ -379,7 +379,7 @@ def test_a_vote_that_cannot_be_stored_is_not_acknowledged(study):
 
 def test_a_study_that_cannot_be_shown_is_refused(make_study):
     study = make_study("altered")
-    study.image_path(study.stimuli["sha256"][0]).write_bytes(b"another image")
+    Path(study.images.place(study.stimuli["sha256"][0])).write_bytes(b"another image")
     with pytest.raises(InputError, match="was altered"):
         create_app(study)
     study = make_study("empty")

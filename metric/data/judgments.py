@@ -80,7 +80,7 @@ def images_of(study: Study) -> Data:
         comparisons=pd.DataFrame(columns=COMPARISONS),
         ladders=study_ladders(study),
         to_score=keyed(study),
-        where=lambda digest: str(study.image_path(digest)),
+        where=study.images.place,
     )
 
 
