@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mturk.requester.money import counted
 from study.errors import InputError
-from study.fees import LARGE, batches, bonus_fee_cents, dollars, fee_cents, hit_cents
+from study.fees import LARGE, bonus_fee_cents, dollars, fee_cents, hit_cents, hit_sizes
 from study.folder import Study
 from study.recruiting_settings import MOST_SESSIONS
 
@@ -42,11 +42,6 @@ def main(argv: list[str] | None = None) -> int | None:
     cap = hits.spending_cap_cents
     print(f"cap:        ${dollars(cap)}" + ("" if total <= cap else ", which is less: publish would stop there"))
     return 0
-
-
-def hit_sizes(question: str, sessions: int, reward_cents: int, masters: bool, batch: int) -> list[int]:
-    """The places of each HIT: a form holds the trials of one session, the page gives everybody new ones."""
-    return [1] * sessions if question == "form" else batches(sessions, reward_cents, masters, batch)
 
 
 def describe_sizes(sizes: list[int]) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from tqdm import tqdm
 
-from mturk.cost import describe_sizes, hit_sizes
+from mturk.cost import describe_sizes
 from mturk.questions.external import external_question
 from mturk.questions.form import html_question, session_html
 from mturk.questions.sessions import plan_form_session, publish_session
@@ -28,7 +28,7 @@ from mturk.requester.lock import paying
 from mturk.requester.money import confirm, counted
 from mturk.requester.took_part import took_part_type
 from study.errors import InputError
-from study.fees import dollars
+from study.fees import dollars, hit_sizes
 from study.folder import Study
 from study.tokens import secret_key
 from study.votes import connect, transaction

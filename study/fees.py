@@ -42,6 +42,11 @@ def batches(assignments: int, reward_cents: int, masters: bool = False, batch: i
     return _split(assignments, batch or 1)
 
 
+def hit_sizes(question: str, sessions: int, reward_cents: int, masters: bool, batch: int) -> list[int]:
+    """The places of each HIT: a form holds the trials of one session, the page gives everybody new ones."""
+    return [1] * sessions if question == "form" else batches(sessions, reward_cents, masters, batch)
+
+
 def cents(dollars: str) -> int:
     """Whole cents of an amount like "1.25", below ten million dollars. Raises ValueError for another text."""
     if not _DOLLARS.fullmatch(dollars):
