@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis.bradley_terry import ALPHA, LEFT_OUT_AT_MOST, Scores, fit
-from study.records import target_psnr
+from analysis.bradley_terry import LEFT_OUT_AT_MOST, Scores, fit
+from study.design.scores import ALPHA
+from study.records import quality_name, target_quality
 
 COLUMNS = [
     "scale", "condition", "codec", "target_bits_per_pixel", "bits_per_pixel", "votes", "score", "low", "high", "group",
@@ -16,7 +17,7 @@ NO_CONDITION = ("unknown", "reference")
 
 
 def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
-    """Each stimulus's condition by its id: `codec @ target rate`, `codec @ PSNR dB`, or with its settings if no target.
+    """Each stimulus's condition by its id: `codec @ target rate`, `codec @ target quality`, or with its settings.
 
     None for references and where an import does not tell the codec.
     """
@@ -32,8 +33,8 @@ def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
 def _condition(codec: str, target: float, settings: str) -> str:
     if not math.isnan(target):
         return f"{codec} @ {target:g}"
-    quality = target_psnr(settings)
-    return f"{codec} {settings}" if quality is None else f"{codec} @ {quality:g} dB"
+    quality = target_quality(settings)
+    return f"{codec} @ {quality_name(quality)}" if quality else f"{codec} {settings}"
 
 
 def scale(
