@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit, log_expit
 from tqdm import tqdm
 
 from analysis.agreement import Floats, percentile_interval
+from study.design.scores import ALPHA, newton_scores, slope, wins_matrix
 from study.errors import InputError
 
-ALPHA = 0.01  # penalty alpha * sum(s²): a normal prior with standard deviation 1 / sqrt(2 alpha) = 7 log-odds
-NEWTON_STEPS = 200
 REPLICATES_AT_ONCE = 50
 LEFT_OUT_AT_MOST = 0.05  # replicates that fall apart, as a share, before no interval is given
 
@@ -45,13 +43,6 @@ class Scores(NamedTuple):
     """Replicates that were one-sided and so penalised."""
     left_out: int
     """Replicates that fell into separate groups and were left out."""
-
-
-def wins_matrix(winners: ArrayLike, losers: ArrayLike, items: int) -> Floats:
-    """`(K, K)` how often row beat column."""
-    wins = np.zeros((items, items))
-    np.add.at(wins, (np.asarray(winners, dtype=int), np.asarray(losers, dtype=int)), 1)
-    return wins
 
 
 def linked_groups(wins: Floats) -> tuple[int, NDArray[np.int64]]:
@@ -79,43 +70,10 @@ def point_scores(wins: Floats, alpha: float = 0.0) -> Floats:
     else:
         pairs = [(int(i), int(j)) for i, j in np.argwhere(wins > 0) for _ in range(int(wins[i, j]))]
         scores = choix.opt_pairwise(len(wins), pairs, alpha=alpha, tol=1e-8)
-        slope = _slope(scores[None], wins[None], np.array([alpha]))
-        if np.abs(slope).max() > 1e-4 * max(1.0, wins.sum()):  # choix does not say whether it converged
+        steepest = np.abs(slope(scores[None], wins[None], np.array([alpha]))).max()
+        if steepest > 1e-4 * max(1.0, wins.sum()):  # choix does not say whether it converged
             raise RuntimeError("Bradley-Terry: choix did not converge")
     return scores - scores.mean()
-
-
-def newton_scores(wins: Floats, alpha: Floats) -> Floats:
-    """`(R, K)` centred scores of R win matrices `(R, K, K)` at once, with penalties `alpha` `(R,)`.
-
-    Newton's method with halved steps on the concave log-likelihood. Items that a matrix does not link come out
-    meaningless or diverge: test before. Raises RuntimeError where it does not converge.
-    """
-    count, items = wins.shape[:2]
-    scores = np.zeros((count, items))
-    games = wins + wins.transpose(0, 2, 1)
-    tolerance = 1e-9 * np.maximum(1.0, wins.sum(axis=(1, 2)))
-    value = _log_likelihood(scores, wins, alpha)
-    for _ in range(NEWTON_STEPS):
-        slope = _slope(scores, wins, alpha)
-        open_ = np.abs(slope).max(axis=1) > tolerance
-        if not open_.any():
-            return scores - scores.mean(axis=1, keepdims=True)
-        chance = expit(scores[:, :, None] - scores[:, None, :])
-        curvature = -games * chance * (1 - chance)  # (R, K, K), the negative Hessian without its diagonal
-        diagonal = 2 * alpha[:, None] - curvature.sum(axis=2)
-        curvature[:, range(items), range(items)] += diagonal
-        curvature += curvature[:, range(items), range(items)].mean(axis=1)[:, None, None] / items  # fixes the free sum
-        step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-        step *= np.minimum(1, 4 / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-300))
-        for _ in range(30):
-            worse = open_ & (_log_likelihood(scores + step, wins, alpha) < value - 1e-9 * np.abs(value))
-            if not worse.any():
-                break
-            step[worse] /= 2
-        scores = np.where(open_[:, None], scores + step, scores)
-        value = _log_likelihood(scores, wins, alpha)
-    raise RuntimeError("Bradley-Terry: Newton's method did not converge")
 
 
 def fit(winners: ArrayLike, losers: ArrayLike, observers: ArrayLike, items: int, seed: int = 1, replicates: int = 500,
@@ -182,15 +140,3 @@ def _resampled_wins(
             times = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(float)  # (R, observers)
             yield (each.T @ times.T).T.reshape(size, items, items)
             bar.update(size)
-
-
-def _log_likelihood(scores: Floats, wins: Floats, alpha: Floats) -> Floats:
-    """`(R,)`, with the penalty -alpha sum(s²) that `choix.opt_pairwise` uses."""
-    difference = scores[:, :, None] - scores[:, None, :]
-    return (wins * log_expit(difference)).sum(axis=(1, 2)) - alpha * (scores**2).sum(axis=1)
-
-
-def _slope(scores: Floats, wins: Floats, alpha: Floats) -> Floats:
-    """`(R, K)` the gradient of `_log_likelihood`."""
-    upset = wins * expit(scores[:, None, :] - scores[:, :, None])  # wins times the chance that they were losses
-    return upset.sum(axis=2) - upset.sum(axis=1) - 2 * alpha[:, None] * scores

@@ -5,7 +5,8 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.bradley_terry import ALPHA, fit, is_one_sided, linked_groups, newton_scores, point_scores
+from analysis.bradley_terry import fit, is_one_sided, linked_groups, point_scores
+from study.design.scores import ALPHA, newton_scores
 from study.errors import InputError
 
 # Cited (row) by citing (column): Biometrika, Communications in Statistics, JASA, JRSS-B (Stigler 1994).
