@@ -2,17 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
 
-from analysis.agreement import Floats
 from analysis.dawid_skene import PRIOR_RIGHT, PRIOR_WRONG, reliabilities
+from study.attention import fails_sentinels, half_p, keeps_to_one_side
 
-# An attentive observer answers an obvious question rightly this often: lapses of 10 %, of which half hit by chance.
-# Twice what Wichmann and Hill (2001) allow a trained observer at most (.06), so that the rule spares the careless.
-ATTENTIVE = 0.95
-SENTINEL_LEVEL = 0.01  # one attentive observer in a hundred, at most, is left out wrongly
-ONE_SIDE = 0.95  # share of one side from which an observer has not looked at the pictures ...
-ONE_SIDE_LEVEL = 1e-4  # ... where chance makes it rarer than this: all of 15, 38 of 40
 SIDE_FLAG_LEVEL = 0.01  # flagged only, not left out: some prefer a side where they see no difference
 
 COLUMNS = [
@@ -24,10 +17,9 @@ COLUMNS = [
 def observer_table(judgments: pd.DataFrame, triplets: pd.DataFrame) -> pd.DataFrame:
     """One row an observer with COLUMNS, least reliable first; `votes` counts answers to test triplets.
 
-    An observer is excluded for one of two reasons, both about attention: so few sentinels right that an attentive
-    observer (right with chance ATTENTIVE) would do as badly with a chance below SENTINEL_LEVEL, by the exact binomial;
-    or the same side in at least ONE_SIDE of the test votes, with an exact two-sided p below ONE_SIDE_LEVEL.
-    Disagreeing with the others is never one: leaving dissenters out would inflate the agreement that is measured.
+    An observer is excluded for one of two reasons, both about attention: too few sentinels right, or the same side in
+    nearly all test votes (`study.attention` has the rules). Disagreeing with the others is never one: leaving
+    dissenters out would inflate the agreement that is measured.
     """
     votes = with_triplets(judgments, triplets)
     test = votes[votes["kind"] == "test"]
@@ -47,7 +39,7 @@ def observer_table(judgments: pd.DataFrame, triplets: pd.DataFrame) -> pd.DataFr
     table["side_flag"] = table["side_p"] < SIDE_FLAG_LEVEL
     table["median_seconds"] = response_seconds(votes).groupby(votes["observer"]).median().reindex(table.index)
     table["agreement_with_others"] = _agreement_with_others(test).reindex(table.index)
-    table["reason"] = _reasons(table)
+    table["reason"] = _reasons(table, keeps_to_one_side(left, sided))
     table["excluded"] = table["reason"] != ""
     return table.reset_index().sort_values(["reliability", "observer"], ignore_index=True)[COLUMNS]
 
@@ -83,12 +75,6 @@ def response_seconds(votes: pd.DataFrame) -> pd.Series:
     return (answered - loaded).dt.total_seconds()
 
 
-def half_p(successes: np.ndarray, trials: np.ndarray) -> Floats:
-    """The exact two-sided binomial p of each share against 1/2, as `scipy.stats.binomtest`; 1 without trials."""
-    fewer = np.minimum(successes, trials - successes)
-    return np.minimum(1, 2 * binom.cdf(fewer, trials, 0.5))
-
-
 def _count(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
     return rows.groupby("observer").size().reindex(table.index, fill_value=0).astype(int)
 
@@ -109,11 +95,8 @@ def _agreement_with_others(test: pd.DataFrame) -> pd.Series:
     return agrees[others > 0].groupby(test["observer"]).mean()
 
 
-def _reasons(table: pd.DataFrame) -> list[str]:
-    chance = binom.cdf(table["sentinels_right"], table["sentinels"], ATTENTIVE)
-    failed = (table["sentinels"] > 0) & (chance < SENTINEL_LEVEL)
-    most = np.maximum(table["left_share"], 1 - table["left_share"])
-    sided = (most >= ONE_SIDE) & (table["side_p"] < ONE_SIDE_LEVEL)
+def _reasons(table: pd.DataFrame, sided: np.ndarray) -> list[str]:
+    failed = fails_sentinels(table["sentinels_right"], table["sentinels"])
     reasons = []
     for row, bad, same in zip(table.itertuples(), failed, sided, strict=True):
         said = [f"{row.sentinels_right} of {row.sentinels} sentinels right"] if bad else []

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from analysis.dawid_skene import PRIOR_RIGHT, PRIOR_WRONG, reliabilities
-from analysis.observers import half_p, observer_table, repeat_pairs, response_seconds, with_triplets
+from analysis.observers import observer_table, repeat_pairs, response_seconds, with_triplets
+from study.attention import half_p
 
 
 def crowd(skill, triplets=200, seed=1, share=1.0):
