@@ -9,6 +9,8 @@ from typing import Any
 from distortions.making import Part
 from distortions.pairs import crop_of, crop_triplets, obvious_triplets, repeat_triplets
 from study import tables
+from study.design.designs import Design
+from study.design.from_settings import design_of
 from study.errors import InputError
 from study.files import write_text
 from study.folder import Study
@@ -55,17 +57,16 @@ def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result
         source, reason = min(result.skipped.items())
         others = f" (and {len(result.skipped) - 1:,} more)" if len(result.skipped) > 1 else ""
         raise InputError(f"no photograph can be used: {source}: {reason}{others}")
-    references: dict[str, Stimulus] = {}
     floors: list[tuple[Stimulus, float]] = []
+    crops: dict[str, list[Stimulus]] = {}
     for part in result.parts:
-        crops: dict[str, list[Stimulus]] = {}
         for stimulus in part.stimuli:
             crops.setdefault(crop_of(stimulus), []).append(stimulus)
-        for crop, stimuli in crops.items():
-            references[crop] = stimuli[0]
-            result.triplets += crop_triplets(stimuli, settings.triplets, settings.seed, settings.quality.pairs)
         result.stimuli += part.stimuli
         floors += part.floors
+    references = {crop: stimuli[0] for crop, stimuli in crops.items()}
+    design = _design(study, list(crops.values()))
+    result.triplets += crop_triplets(list(crops.values()), settings.triplets, design, settings.seed)
     if not result.triplets:
         raise InputError(f"{study.settings_path}: no comparison can be made of {_why(study, result)}")
     obvious = obvious_triplets(references, floors, settings.triplets, settings.seed)
@@ -75,6 +76,16 @@ def assemble(study: Study, parts: list[Part], skipped: dict[str, str]) -> Result
     count = math.ceil(settings.triplets.repeats * len(result.triplets))
     result.triplets += obvious + repeat_triplets(result.triplets, count, settings.seed)
     return result
+
+
+def _design(study: Study, crops: list[list[Stimulus]]) -> Design:
+    """The design that study.toml asks for; a metric measures the stored crops where it chooses by one."""
+    triplets, same_quality = study.settings.triplets, study.settings.quality.pairs
+    if not triplets.metrics:
+        return design_of(triplets, (), same_quality)
+    from distortions.predicted import predicted_distances  # torch
+
+    return design_of(triplets, predicted_distances(study, crops), same_quality)
 
 
 def _why(study: Study, result: Result) -> str:
@@ -89,7 +100,11 @@ def _why(study: Study, result: Result) -> str:
 
 
 def write(study: Study, result: Result, record: dict[str, Any]) -> None:
-    """Write stimuli.parquet, triplets.parquet and, last, distort.json: `record` and what came of the photographs."""
+    """Write stimuli.parquet, triplets.parquet and, last, distort.json: `record` and what came of the photographs.
+
+    Without distort.json the tables are not taken for those of any settings.
+    """
+    (study.root / "distort.json").unlink(missing_ok=True)
     study.scores_path.unlink(missing_ok=True)  # what metrics said of stimuli that these replace
     tables.write(tables.frame(result.stimuli, Stimulus), study.stimuli_path, Stimulus)
     tables.write(tables.frame(result.triplets, Triplet), study.triplets_path, Triplet)

@@ -7,24 +7,21 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import PIL
 from tqdm import tqdm
 
 from distortions import assembly
 from distortions.catalogue import Treatment, configured
 from distortions.cluster import check
+from distortions.decisive import changes, of_stimuli, record_of
 from distortions.listing import listing
 from distortions.making import Part, Unit, load, make
-from distortions.synthetic.distorter import Distorter
 from distortions.workers import done
 from study import tables
 from study.addresses import is_address, located
@@ -85,20 +82,24 @@ def main(argv: list[str] | None = None) -> int | None:
         raise InputError(f"{folder}: no photographs in it ({others:,} other files); their names end in {ends}")
     hashes, skipped = _hashes(folder, sources)
 
-    record = _record(study, codecs, hashes, skipped)
-    parts_folder = study.root / ".distort" / sha256(json.dumps(record, sort_keys=True).encode())[:16]
+    record = record_of(study, codecs, hashes)
+    parts_folder = study.root / ".distort" / sha256(json.dumps(of_stimuli(record), sort_keys=True).encode())[:16]
     missing = _missing(study, record, parts_folder, options.force)
     if missing is not None and missing.empty:
         print(f"{study.root}: stimuli and triplets are made already, of these photographs with these settings")
         return 0
+    if missing is None and study.settings.triplets.metrics:
+        from distortions.predicted import check_metrics  # torch
+
+        check_metrics(study)
     wanted = sorted(hashes) if missing is None else sorted(set(missing["source"]) & set(hashes))
     _sweep(study)
     left = {source: hashes[source] for source in wanted}
     parts = _parts(study, folder, left, codecs, parts_folder, options.workers, options.executor)
     if missing is None:
-        print(_finish(study, parts, skipped, others, record, options.force))
+        print(_finish(study, parts, skipped, others, record, parts_folder, options.force))
     else:
-        _restore(study, parts, missing)
+        _restore(study, parts, missing, parts_folder)
     return 0
 
 
@@ -127,41 +128,6 @@ def _hashes(folder: str, sources: Iterable[str]) -> tuple[dict[str, str], dict[s
     return hashes, skipped
 
 
-def _record(
-    study: Study, codecs: dict[str, Treatment], hashes: dict[str, str], skipped: dict[str, str]
-) -> dict[str, Any]:
-    """What decides the result, as distort.json begins."""
-    settings = study.settings
-    assert settings.photographs
-    resolved = {}
-    for title, codec in codecs.items():
-        steered = None if isinstance(codec, Distorter) else codec.rate.name
-        values = {key: value for key, value in codec.settings.items() if key != steered}
-        resolved[title] = {
-            "name": codec.name,
-            "library": codec.library,
-            "rate_setting": steered,
-            "settings": values,
-        }
-    photographs = settings.photographs.model_dump(exclude={"folder"})
-    if photographs["crops"] == "textured":  # as in the records of studies that had no choice
-        del photographs["crops"]
-    return {
-        "seed": settings.seed,
-        "photographs": photographs,
-        "rates": settings.rates.model_dump(),
-        **({"quality": settings.quality.model_dump()} if settings.quality.psnr else {}),
-        "codecs": resolved,
-        "triplets": settings.triplets.model_dump(),
-        "versions": {
-            "python": platform.python_version(),
-            "pillow": PIL.__version__,
-            "numpy": np.__version__,
-        },
-        "files": hashes,
-    }
-
-
 def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bool) -> pd.DataFrame | None:
     """The stimuli whose images have gone from a study that this record made; None where the study is yet to be made.
 
@@ -182,14 +148,14 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
         if not isinstance(former, dict):
             raise ValueError("it should hold a JSON object")
     except FileNotFoundError:
-        if parts_folder.exists():  # stopped between the tables and distort.json
+        if parts_folder.exists() and not _has_votes(study):  # stopped between the tables and distort.json
             return None
         raise InputError(
             f"{study.root}: its stimuli were not made by eyetune distort; replace them with --force"
         ) from None
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); make the stimuli anew with --force") from None
-    changed = _changes(former, record)
+    changed = changes(former, record)
     if changed:
         raise InputError(
             f"{study.root}: made before with other {', '.join(changed)}; replace its stimuli and triplets with --force,"
@@ -199,20 +165,6 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
         return None
     table = tables.read(study.stimuli_path, Stimulus)
     return table[~table["sha256"].isin(study.images.digests())]
-
-
-def _changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """Which parts of the record are others now. Versions do not count: what was made stays made."""
-
-    def meaning(values: dict[str, Any], key: str) -> Any:
-        value = values.get(key)
-        if key == "codecs" and isinstance(value, dict):
-            return {title: {k: v for k, v in codec.items() if k != "library"} for title, codec in value.items()}
-        return value
-
-    names = {"photographs": "crops", "files": "photographs"}
-    keys = [*record, *(["quality"] if "quality" in former and "quality" not in record else [])]
-    return [names.get(key, key) for key in keys if key != "versions" and meaning(former, key) != meaning(record, key)]
 
 
 def _has_votes(study: Study) -> bool:
@@ -231,7 +183,7 @@ def _parts(
     workers: int,
     executor: str,
 ) -> list[Part]:
-    """What came of each photograph: made now, or before where a run was interrupted."""
+    """What came of each photograph: made now, or before where a run was interrupted or other pairs are asked for."""
     units = [
         Unit(
             str(study.root.absolute()), str(Path(folder).absolute()) if not is_address(folder) else folder, source,
@@ -254,7 +206,7 @@ def _parts(
                 progress.update()
     finally:
         _sweep(study)
-    absent = {digest for part in parts.values() for digest in part.images()} - study.images.digests()
+    absent = _images(parts.values()) - study.images.digests()
     if absent:
         raise InputError(
             f"{study.images.place(min(absent))} was made and is missing; stimuli must be one place for all workers"
@@ -263,33 +215,45 @@ def _parts(
 
 
 def _finish(
-    study: Study, parts: list[Part], skipped: dict[str, str], others: int, record: dict[str, Any], force: bool
+    study: Study,
+    parts: list[Part],
+    skipped: dict[str, str],
+    others: int,
+    record: dict[str, Any],
+    parts_folder: Path,
+    force: bool,
 ) -> str:
-    """Write the tables and tidy up; returns what to tell the person."""
+    """Write the tables and tidy up; returns what to tell the person.
+
+    The parts stay, with images that no comparison needs now, so that other pairs can be chosen without encoding anew.
+    """
     result = assembly.assemble(study, parts, skipped)
     assembly.write(study, result, record)
-    stale = {digest for part in parts for digest in part.images()} - result.images
     if force:
-        stale |= study.images.digests() - result.images
-    study.images.remove(stale)
-    shutil.rmtree(study.root / ".distort")
+        study.images.remove(study.images.digests() - result.images - _images(parts))
+    for folder in (study.root / ".distort").iterdir():
+        if folder != parts_folder:
+            shutil.rmtree(folder)
     text = assembly.summary(study, result, others)
     return f"{text}\n\nnext: eyetune serve {study.root}, or with simulated observers: eyetune simulate {study.root}"
 
 
-def _restore(study: Study, parts: list[Part], missing: pd.DataFrame) -> None:
-    """Keep of images made again only those that were missing."""
-    table = tables.read(study.stimuli_path, Stimulus)
-    study.images.remove({digest for part in parts for digest in part.images()} - set(table["sha256"]))
-    shutil.rmtree(study.root / ".distort")
+def _restore(study: Study, parts: list[Part], missing: pd.DataFrame, parts_folder: Path) -> None:
+    """Say that the images are there again. Raises InputError where others were made, which are removed."""
     there = study.images.digests()
     for row in missing.itertuples():
         if row.sha256 not in there:
+            study.images.remove(_images(parts) - set(tables.read(study.stimuli_path, Stimulus)["sha256"]))
+            shutil.rmtree(parts_folder)
             raise InputError(
                 f"{study.images.place(str(row.sha256))} ({row.source}) cannot be made again alike: the libraries are"
                 f" others than those in {study.root / 'distort.json'}"
             )
     print(f"{study.root}: {missing['sha256'].nunique():,} missing images were made again")
+
+
+def _images(parts: Iterable[Part]) -> set[str]:
+    return {digest for part in parts for digest in part.images()}
 
 
 def _sweep(study: Study) -> None:

@@ -1,13 +1,13 @@
 """Which stimuli are compared: test triplets, sentinels, practice and repeats."""
 
-import itertools
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from study.design.conditions import comparison_of
+from study.design.designs import Design, over_crops
 from study.files import sha256
-from study.records import Kind, Stimulus, Triplet, target_psnr
+from study.records import Kind, Stimulus, Triplet
 from study.settings import Triplets
 
 OBVIOUS_PSNR = 27.0
@@ -16,43 +16,28 @@ OBVIOUS_PSNR = 27.0
 Blocks and smears are plain there: on BSDS500 JPEG's floor lies at 19 to 24 dB, WebP's and AVIF's at 20 to 31.
 """
 
+ALONE = ("codecs-and-rates", "jnd")
+"""Designs whose `triplets.pairs` does not say how many pairs a crop gets, so that crops are never planned together."""
 
-def crop_triplets(stimuli: Sequence[Stimulus], settings: Triplets, seed: int, same_quality: int = 0) -> list[Triplet]:
-    """The comparisons of one crop, whose reference and distorted stimuli are given.
 
-    Of different codecs at one rate, a random choice; of one codec at different rates, neighbours on the ladder of
-    rates first, those made for a PSNR among them by their bits. Of different codecs at one PSNR, `same_quality` pairs
-    at most. Synthetic distortions have levels in place of rates, and are compared with one another only. Never of two
-    stimuli with equal pixels. Which is a and which b is by chance.
+def crop_triplets(crops: Sequence[Sequence[Stimulus]], settings: Triplets, design: Design, seed: int) -> list[Triplet]:
+    """The test comparisons of all crops, of each of which the reference and the distorted stimuli are given.
+
+    `design` is `design_of(settings)`. It plans each crop by itself, so that other photographs change nothing about it;
+    but all together, in their order, where one would get too few pairs to link its stimuli. Which stimulus of a pair
+    is a and which is b is by chance.
     """
-    reference = next(stimulus for stimulus in stimuli if stimulus.codec == "reference")
-    distorted = [stimulus for stimulus in stimuli if stimulus.codec != "reference"]
-    pairs = [pair for pair in itertools.combinations(distorted, 2) if pair[0].sha256 != pair[1].sha256]
-    chance = random.Random(f"{seed} pairs {reference.id}")
-    chance.shuffle(pairs)
-    equal = [(a, b) for a, b in pairs if a.codec != b.codec and _step(a) == _step(b)]
-    across_codecs = [(a, b) for a, b in equal if target_psnr(a.settings) is None]
-    across_quality = [(a, b) for a, b in equal if target_psnr(a.settings) is not None]
-    across_rates = [(a, b) for a, b in pairs if a.codec == b.codec]
-    ladder = sorted({_step(stimulus) for stimulus in distorted})
-    place = {step: index for index, step in enumerate(ladder)}
-    by_bits = sorted(distorted, key=lambda stimulus: (stimulus.codec, stimulus.bits or 0, stimulus.id))
-    rank = {stimulus.id: index for index, stimulus in enumerate(by_bits)}
-
-    def apart(pair: tuple[Stimulus, Stimulus]) -> int:
-        one, other = map(_step, pair)
-        if one[0] == other[0]:
-            return abs(place[one] - place[other])
-        return abs(rank[pair[0].id] - rank[pair[1].id])  # a rate and a PSNR of one codec: its bits are in order
-
-    across_rates.sort(key=apart)
+    references = [next(stimulus for stimulus in stimuli if stimulus.codec == "reference") for stimuli in crops]
+    if settings.design not in ALONE and any(settings.pairs < len(stimuli) - 2 for stimuli in crops):
+        pairs = over_crops(crops, design, settings.pairs, seed)
+    else:
+        pairs = [
+            design(stimuli, settings.pairs, random.Random(f"{seed} pairs {reference.id}"))
+            for reference, stimuli in zip(references, crops, strict=True)
+        ]
     return [
-        _triplet(reference, a, b, "test", comparison, seed)
-        for comparison, chosen in (
-            ("codecs", across_codecs[: settings.across_codecs]),
-            ("rates", across_rates[: settings.across_rates]),
-            ("psnr", across_quality[:same_quality]),
-        )
+        _triplet(reference, a, b, "test", comparison_of(a, b), seed)
+        for reference, chosen in zip(references, pairs, strict=True)
         for a, b in chosen
     ]
 
@@ -125,13 +110,3 @@ def _triplet(
 def _chance(seed: int, what: str) -> str:
     """A number that the seed and `what` alone decide, so that other photographs change nothing."""
     return sha256(f"{seed} {what}".encode())
-
-
-def _step(stimulus: Stimulus) -> tuple[int, float]:
-    """Where on the ladder of rates, or on the others of levels and of PSNR, a distorted stimulus stands."""
-    if stimulus.target_bits_per_pixel is not None:
-        return 0, stimulus.target_bits_per_pixel
-    quality = target_psnr(stimulus.settings)
-    if quality is not None:
-        return 2, quality
-    return 1, float(json.loads(stimulus.settings).get("level", 0))

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.scaling import name_conditions
+from study.design.conditions import comparison_of, condition_of
 from study.design.designs import (
-    comparison_of,
-    condition_of,
     disagreeing,
     jnd_ladder,
     ladder,
@@ -172,11 +171,11 @@ def test_equal_pixels_are_never_a_pair():
 def test_a_jnd_ladder_compares_both_ends_and_the_middle_with_the_reference():
     reference = stimulus("p", "reference", None)
     rungs = [stimulus("p", codec, rate) for codec in ("bpg", "jpeg") for rate in (0.1, 0.2, 0.3, 0.4, 0.5)]
-    pairs = jnd_ladder(reference, rungs[::-1], 3)
+    pairs = jnd_ladder([*rungs[::-1], reference], 3, Random(1))
     assert ends(pairs) == [(reference.id, f"p {codec} {rate}") for codec in ("bpg", "jpeg") for rate in (0.1, 0.3, 0.5)]
-    assert len(jnd_ladder(reference, rungs, 99)) == 10
+    assert len(jnd_ladder([reference, *rungs], 99, Random(1))) == 10
     with pytest.raises(InputError, match="on no ladder"):
-        jnd_ladder(reference, [stimulus("p", "noise", None), stimulus("p", "noise", 0.2)], 2)
+        jnd_ladder([reference, stimulus("p", "noise", None), stimulus("p", "noise", 0.2)], 2, Random(1))
 
 
 @settings(max_examples=20, deadline=None)

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from distortions.pairs import OBVIOUS_PSNR, crop_of, crop_triplets, obvious_triplets, repeat_triplets
-from study.records import Stimulus
+from study.design.from_settings import design_of
+from study.records import Stimulus, Triplet
 from study.settings import Triplets
 
 RATES = (0.25, 0.5, 1.0)
@@ -21,8 +22,13 @@ def crop(source: str) -> list[Stimulus]:
     return [stimulus(source, "reference", None), *(stimulus(source, c, r) for c in CODECS for r in RATES)]
 
 
+def planned(*crops: list[Stimulus], seed: int = 1, **settings) -> list[Triplet]:
+    asked = Triplets(**settings)
+    return crop_triplets(crops, asked, design_of(asked), seed)
+
+
 def test_all_pairs_at_one_rate_and_of_one_codec_are_made():
-    triplets = crop_triplets(crop("a"), Triplets(), seed=1)
+    triplets = planned(crop("a"))
     assert Counter(t.comparison for t in triplets) == {"codecs": 9, "rates": 9}
     assert len({t.id for t in triplets}) == len({frozenset((t.a, t.b)) for t in triplets}) == 18
     for t in triplets:
@@ -32,7 +38,7 @@ def test_all_pairs_at_one_rate_and_of_one_codec_are_made():
 
 
 def test_neighbouring_rates_come_first():
-    triplets = crop_triplets(crop("a"), Triplets(across_codecs=2, across_rates=6), seed=1)
+    triplets = planned(crop("a"), across_codecs=2, across_rates=6)
     pairs = [{t.a.split()[2], t.b.split()[2]} for t in triplets if t.comparison == "rates"]
     assert len(pairs) == 6 and {"0.25", "1.0"} not in pairs
     assert sum(t.comparison == "codecs" for t in triplets) == 2
@@ -40,15 +46,14 @@ def test_neighbouring_rates_come_first():
 
 def test_stimuli_with_equal_pixels_are_not_compared():
     stimuli = [stimulus("a", "reference", None), *(stimulus("a", c, 1.0, "same") for c in CODECS)]
-    assert crop_triplets(stimuli, Triplets(), seed=1) == []
+    assert planned(stimuli) == []
 
 
 def test_sides_are_balanced_and_follow_the_seed():
-    triplets = [t for k in range(60) for t in crop_triplets(crop(f"{k}"), Triplets(), seed=1)]
+    triplets = planned(*(crop(f"{k}") for k in range(60)))
     lower = sum(t.a < t.b for t in triplets)
     assert abs(lower / len(triplets) - 0.5) < 0.06  # 4 standard deviations of 1080 fair choices
-    assert crop_triplets(crop("a"), Triplets(), 1) == crop_triplets(crop("a"), Triplets(), 1)
-    assert crop_triplets(crop("a"), Triplets(), 1) != crop_triplets(crop("a"), Triplets(), 2)
+    assert planned(crop("a")) == planned(crop("a")) != planned(crop("a"), seed=2)
 
 
 @pytest.mark.parametrize("sentinels", [4, 100])
@@ -69,7 +74,7 @@ def test_sentinels_and_practice_are_spread_and_expect_the_reference(sentinels):
 
 
 def test_repeats_are_copies_and_stay_when_others_join():
-    tests = [t for k in range(5) for t in crop_triplets(crop(f"{k}"), Triplets(), seed=1)]
+    tests = planned(*(crop(f"{k}") for k in range(5)))
     repeats = repeat_triplets(tests, 10, seed=1)
     by_id = {t.id: t for t in tests}
     assert len({t.id for t in repeats} | set(by_id)) == 100
