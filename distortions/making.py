@@ -1,6 +1,7 @@
 """One photograph's stimuli: the unit of work, saved as soon as it is done."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from distortions.catalogue import Treatment
 from distortions.crops import choose_crops, difference
 from distortions.protocol import CodecError, Setting
-from distortions.quality import psnr, reach_psnr
+from distortions.quality import PSNR, Crops, Measure, psnr, reach_quality
 from distortions.rates import Ladder, Miss, reach
 from distortions.synthetic.distorter import Distorter
 from study.errors import InputError
@@ -17,7 +18,7 @@ from study.files import sha256, write_text
 from study.folder import Study
 from study.images import Pixels, fingerprint
 from study.photographs import Refused
-from study.records import Stimulus
+from study.records import Stimulus, quality_settings
 from study.sources import pixels
 
 
@@ -86,17 +87,32 @@ def make(unit: Unit) -> None:
         }
         places = choose_crops(
             image, settings.crop, settings.crops_per_photograph, study.settings.seed, unit.source, settings.crops,
-            _differences(study, image, list(ladders.values())) if settings.crops == "differing" else None,
+            _differences(study, unit.source, image, list(ladders.values())) if settings.crops == "differing" else None,
         )  # fmt: skip
         part.crops = len(places)
         for place in places:
-            part.stimuli.append(_store(study, unit.source, image, place, "reference"))
+            part.stimuli.append(_store(study, unit.source, _crop(study, image, place), place, "reference"))
         for title, codec in unit.codecs.items():
             if isinstance(codec, Distorter):
                 _distort(study, part, image, places, title, codec)
             else:
                 _code(study, part, places, title, ladders[title])
     write_text(Path(unit.part), json.dumps(asdict(part)), durable=False)
+
+
+def check_targets(study: Study, codecs: dict[str, Treatment]) -> None:
+    """Raise InputError where nothing would be made, or where distances cannot be measured."""
+    settings = study.settings
+    synthetic = any(isinstance(codec, Distorter) for codec in codecs.values())
+    if not (settings.rates.bits_per_pixel or settings.quality.psnr or settings.quality.metric or synthetic):
+        raise InputError(
+            f"{study.settings_path}: rates.bits_per_pixel = [] and no quality.psnr or quality.distances: nothing would"
+            " be made; give one of them, or a synthetic distortion as one of [[codecs]]"
+        )
+    if settings.quality.metric is not None:
+        from distortions.distances import metric_name  # imports torch
+
+        metric_name(study)
 
 
 def load(path: Path) -> Part | None:
@@ -120,77 +136,107 @@ def _distort(
         distorted = distorter.distort(image, level, seed)
         settings = distorter.described(level, seed)
         for place in places:
-            stimulus = _store(study, part.source, distorted, place, title, settings)
+            crop = _crop(study, distorted, place)
+            stimulus = _store(study, part.source, crop, place, title, settings)
             part.stimuli.append(stimulus)
             if distorter.plain and level == distorter.levels[-1]:
-                part.floors.append((stimulus, psnr(_crop(study, distorted, place), _crop(study, image, place))))
+                part.floors.append((stimulus, psnr(crop, _crop(study, image, place))))
 
 
-def _differences(study: Study, image: Pixels, ladders: list[Ladder]) -> np.ndarray | None:
-    """Where the codecs differ at the middle one of the rates; None where fewer than two reach it."""
-    rates = study.settings.rates
-    middle = sorted(rates.bits_per_pixel)[len(rates.bits_per_pixel) // 2]
+def _differences(study: Study, source: str, image: Pixels, ladders: list[Ladder]) -> np.ndarray | None:
+    """Where the codecs differ at the middle one of the rates; None where fewer than two reach it.
+
+    Without rates, at the middle quality of a textured crop, of the PSNRs where there are any.
+    """
+    rates, photographs = study.settings.rates, study.settings.photographs
+    assert photographs
+    aims = aims_of(study)[:1]
+    place = choose_crops(image, photographs.crop, 1, study.settings.seed, source)[:1] if aims else []
     decoded = []
     for ladder in ladders:
         try:
-            found, _ = reach(ladder, [middle], rates.tolerance)
-            decoded += [ladder.decode(step) for step in found.values()]
+            if rates.bits_per_pixel:
+                found, _ = reach(ladder, [_middle(rates.bits_per_pixel)], rates.tolerance)
+                decoded += [ladder.decode(step) for step in found.values()]
+            for measure, targets, tolerance in aims if not rates.bits_per_pixel else []:
+                crops = Crops(ladder, place, photographs.crop)
+                [(found, _)] = reach_quality(crops, measure, [_middle(targets)], tolerance)
+                decoded += [ladder.decode(step) for step in found.values()]
         except CodecError:
             continue
     alike = [other for other in decoded if other.shape == image.shape]  # a broken codec is told of when it is used
     return difference(alike) if len(alike) > 1 else None
 
 
+def _middle(targets: list[float]) -> float:
+    return sorted(targets)[len(targets) // 2]
+
+
+def aims_of(study: Study) -> list[tuple[Measure, list[float], float]]:
+    """What qualities are aimed at: the measure, its targets and their tolerance."""
+    quality = study.settings.quality
+    aims = [(PSNR, quality.psnr, quality.tolerance)] if quality.psnr else []
+    if quality.metric is not None:
+        from distortions.distances import distance  # imports torch
+
+        aims.append((distance(quality.metric, study.root), quality.distances, quality.distance_tolerance))
+    return aims
+
+
 def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
-    rates, quality, image = study.settings.rates, study.settings.quality, ladder.image
+    rates, image = study.settings.rates, ladder.image
+    aims = aims_of(study)
     try:
         found, part.missed[title] = reach(ladder, rates.bits_per_pixel, rates.tolerance)
         floor = ladder.decode(0)
     except CodecError as error:
         part.missed[title] = [Miss(target, None, str(error)) for target in sorted(rates.bits_per_pixel)]
-        part.missed[title] += [Miss(target, None, str(error), "dB") for target in sorted(quality.psnr)]
+        for measure, targets, _ in aims:
+            part.missed[title] += [Miss(target, None, str(error), measure.unit) for target in sorted(targets)]
         return
     if floor.shape != image.shape:
         raise InputError(f"{part.source}: {title} gave back {floor.shape}, not {image.shape}; is it broken?")
-    for target, step in found.items():
-        decoded = ladder.decode(step)
-        settings, bits = ladder.codec_at(step).settings, ladder.bits(step)
-        for place in places:
-            part.stimuli.append(_store(study, part.source, decoded, place, title, settings, bits, target))
-    settings, bits = ladder.codec_at(0).settings, ladder.bits(0)
-    for place in places:
-        stimulus = _store(study, part.source, floor, place, title, settings, bits)
-        part.floors.append((stimulus, psnr(_crop(study, floor, place), _crop(study, image, place))))
-    if quality.psnr:
-        _code_qualities(study, part, places, title, ladder)
-    part.encodes += len(ladder.files)
-
-
-def _code_qualities(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
     assert study.settings.photographs
-    side, quality = study.settings.photographs.crop, study.settings.quality
-    reached = reach_psnr(ladder, places, side, quality.psnr, quality.tolerance)
-    for place, (found, missed) in zip(places, reached, strict=True):
-        part.missed[title] += missed
-        for target, step in found.items():
-            settings = ladder.codec_at(step).settings | {"target_psnr": target}
-            part.stimuli.append(
-                _store(study, part.source, ladder.decode(step), place, title, settings, ladder.bits(step))
-            )
+    crops = Crops(ladder, places, study.settings.photographs.crop)
+
+    def store(
+        number: int, step: int, target: float | None = None, quality: Mapping[str, Setting] | None = None
+    ) -> Stimulus:
+        return _store(
+            study, part.source, crops.at(step)[number], places[number], title,
+            {**ladder.codec_at(step).settings, **(quality or {})},
+            ladder.bits(step), ladder.bits_per_pixel(step), target,
+        )  # fmt: skip
+
+    for target, step in found.items():
+        part.stimuli += [store(number, step, target) for number in range(len(places))]
+    for number, reference in enumerate(crops.references):
+        part.floors.append((store(number, 0), psnr(crops.at(0)[number], reference)))
+    for measure, targets, tolerance in aims:
+        try:
+            reached = reach_quality(crops, measure, targets, tolerance)
+        except CodecError as error:
+            part.missed[title] += [Miss(target, None, str(error), measure.unit) for target in sorted(targets)]
+            continue
+        for number, (steps, missed) in enumerate(reached):
+            part.missed[title] += missed
+            for target, step in steps.items():
+                part.stimuli.append(store(number, step, quality=quality_settings((measure.name, target))))
+    part.encodes += len(ladder.files)
 
 
 def _store(
     study: Study,
     source: str,
-    image: Pixels,
+    crop: Pixels,
     place: tuple[int, int],
     title: str,
     settings: dict[str, Setting] | None = None,
     bits: int | None = None,
+    bits_per_pixel: float | None = None,
     target: float | None = None,
 ) -> Stimulus:
-    """The stimulus that shows the crop of `image` at `place`, its pixels stored. `bits`: of the whole of `image`."""
-    crop = _crop(study, image, place)
+    """The stimulus that shows `crop`, which is at `place`, its pixels stored. The bits are the whole photograph's."""
     side = crop.shape[0]
     x, y = place
     text = json.dumps(settings or {}, sort_keys=True)
@@ -206,7 +252,7 @@ def _store(
         settings=text,
         target_bits_per_pixel=target,
         bits=bits,
-        bits_per_pixel=None if bits is None else bits / (image.shape[0] * image.shape[1]),
+        bits_per_pixel=bits_per_pixel,
     )
 
 

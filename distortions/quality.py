@@ -1,15 +1,58 @@
-"""The setting of a codec that brings a crop nearest to a PSNR, found with few encodes."""
+"""The setting of a codec that brings a crop nearest to a quality, a PSNR or a distance, found with few encodes."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from distortions.rates import Ladder, Miss, nearest_steps
+from distortions.rates import Ladder, Miss, Scale, nearest_steps
 from study.images import Pixels
+from study.records import quality_name
 
 CLOSE = 0.1
-"""dB; on a fine ladder a search looks beside a setting that is off by more."""
+"""dB; a search ends at the first setting that misses its target by less."""
 MOST = 100.0  # dB of a crop that comes back unchanged, in place of infinity
+NEPERS = math.log(10) / 10  # a dB
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the quality of a crop is measured by."""
+
+    name: str
+    """psnr, or the metric's name."""
+    against: Callable[[Pixels], Callable[[Pixels], float]]
+    """Of the reference: the function that measures a decoded crop."""
+    scale: Scale
+
+    @property
+    def unit(self) -> str:
+        """Of a missed target: dB, or the metric's name."""
+        return "dB" if self.name == "psnr" else self.name
+
+
+class Crops:
+    """A photograph's crops of `side` pixels at `places` (x, y), as a codec gives them back. Each step is decoded once.
+
+    The codec codes the whole photograph, but the crops are what observers see.
+    """
+
+    def __init__(self, ladder: Ladder, places: Sequence[tuple[int, int]], side: int) -> None:
+        self.ladder = ladder
+        self.places = places
+        self.side = side
+        self.references = self._of(ladder.image)
+        self._decoded: dict[int, list[Pixels]] = {}
+
+    def at(self, step: int) -> list[Pixels]:
+        """One a place."""
+        if step not in self._decoded:
+            self._decoded[step] = self._of(self.ladder.decode(step))
+        return self._decoded[step]
+
+    def _of(self, image: Pixels) -> list[Pixels]:
+        return [image[y : y + self.side, x : x + self.side].copy() for x, y in self.places]
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -18,49 +61,48 @@ def psnr(a: Pixels, b: Pixels) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
-def reach_psnr(
-    ladder: Ladder, places: Sequence[tuple[int, int]], side: int, targets: Iterable[float], tolerance: float
-) -> list[tuple[dict[float, int], list[Miss]]]:
-    """For each crop of `side` pixels at `places` (x, y): the step nearest to each target in dB, and what is missed.
+PSNR = Measure(
+    "psnr",
+    lambda reference: lambda decoded: min(psnr(decoded, reference), MOST),
+    # The logarithm of the squared error falls with the step about as that of the rate rises.
+    Scale(lambda decibels: decibels * NEPERS, lambda value, target: abs(value - target), CLOSE, 20 * NEPERS),
+)
 
-    Missed by more than `tolerance` dB, or because the step serves a closer target. The PSNR is that of the crop, which
-    is what observers see, while the codec codes the whole photograph. What the ladder has encoded is used first, and
-    each step is decoded once. The search is that of rates: the reciprocal of the squared error rises with the step,
-    and its logarithm nearly along a straight line.
+
+def reach_quality(
+    crops: Crops, measure: Measure, targets: Iterable[float], tolerance: float
+) -> list[tuple[dict[float, int], list[Miss]]]:
+    """For each crop: the step nearest to each target, and what is missed.
+
+    Missed by more than `tolerance` (dB, or a share of the distance), or because the step serves a closer target. What
+    the ladder has encoded is used first, and each step is measured once. The search is that of rates.
     """
     targets = list(targets)
-    steps = len(ladder.codec.rate.values)
+    judges = [measure.against(reference) for reference in crops.references]
     seen: dict[int, list[float]] = {}
 
-    def ratio(crop: int, step: int) -> float:
+    def value(crop: int, step: int) -> float:
         if step not in seen:
-            decoded = ladder.decode(step)
-            seen[step] = [
-                _ratio(min(psnr(decoded[y : y + side, x : x + side], ladder.image[y : y + side, x : x + side]), MOST))
-                for x, y in places
-            ]
+            seen[step] = [judge(decoded) for judge, decoded in zip(judges, crops.at(step), strict=True)]
         return seen[step][crop]
 
-    return [_reach(crop, ratio, ladder, steps, targets, tolerance) for crop in range(len(places))]
+    return [
+        _reach(lambda step, crop=crop: value(crop, step), crops.ladder, measure, targets, tolerance)  # type: ignore[misc]
+        for crop in range(len(judges))
+    ]
 
 
 def _reach(
-    crop: int, ratio: Callable[[int, int], float], ladder: Ladder, steps: int, targets: list[float], tolerance: float
+    value_at: Callable[[int], float], ladder: Ladder, measure: Measure, targets: list[float], tolerance: float
 ) -> tuple[dict[float, int], list[Miss]]:
-    known = {step: ratio(crop, step) for step in sorted(ladder.files)}
-    decibels = {_ratio(target): target for target in targets}
-    share, close = 1 - 1 / _ratio(tolerance), 1 - 1 / _ratio(CLOSE)
-    found, beyond, doubled = nearest_steps(lambda step: ratio(crop, step), known, steps, decibels, share, close)
+    known = {step: value_at(step) for step in sorted(ladder.files)}
+    steps = len(ladder.codec.rate.values)
+    found, beyond, doubled = nearest_steps(value_at, known, steps, targets, tolerance, measure.scale)
     missed = []
-    for target, nearest in beyond.items():
-        reached = round(10 * float(np.log10(nearest)), 3)
-        missed.append(Miss(decibels[target], reached, f"the nearest is {reached:.2f} dB", "dB"))
+    for target, value in beyond.items():
+        nearest = quality_name((measure.name, float(f"{value:.4g}")))
+        missed.append(Miss(target, value, f"the nearest is {nearest}", measure.unit))
     for target, closer in doubled.items():
-        reached = round(10 * float(np.log10(known[found[closer]])), 3)
-        reason = f"the nearest setting serves the target {decibels[closer]:g} dB"
-        missed.append(Miss(decibels[target], reached, reason, "dB"))
-    return {decibels[target]: step for target, step in found.items()}, sorted(missed, key=lambda miss: miss.target)
-
-
-def _ratio(decibels: float) -> float:
-    return 10 ** (decibels / 10)
+        reason = f"the nearest setting serves the target {quality_name((measure.name, closer))}"
+        missed.append(Miss(target, known[found[closer]], reason, measure.unit))
+    return found, sorted(missed, key=lambda miss: miss.target)

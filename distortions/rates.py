@@ -12,7 +12,6 @@ CLOSE = 0.01
 
 _FINE = 200  # steps of a ladder that is nearly continuous: beside a step that is off by more, one may well be close
 _GROWTH = 4.5  # log of the finest rate over the poorest: 4 to 6 for the codecs here; only the first guess needs it
-_START = 0.1  # bits per pixel of the poorest setting, for the first guess too
 
 
 class Ladder:
@@ -46,14 +45,36 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Miss:
-    """A rate, or a PSNR, that a codec did not reach on a photograph."""
+    """A rate or a quality that a codec did not reach on a photograph."""
 
     target: float
     nearest: float | None
     """The nearest one that it did reach; None where it cannot encode the photograph."""
     reason: str
     unit: str = "bpp"
-    """Of both: bpp or dB."""
+    """Of both: bpp, dB, or the name of the metric that they are distances by."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values of one kind are searched for: rates, PSNRs or distances."""
+
+    height: Callable[[float], float]
+    """Of a value, finite: it rises with a codec's step, by about `_GROWTH` over them all, nearly along a line."""
+    off: Callable[[float, float], float]
+    """By how much a value misses a target, in the unit of `close` and of tolerances."""
+    close: float
+    """What is off by less ends a search."""
+    poorest: float
+    """About the height at a codec's poorest setting; only the first guess needs it."""
+
+
+def share(value: float, target: float) -> float:
+    """By which share of `target` a value is off."""
+    return abs(value / target - 1)
+
+
+RATE = Scale(math.log, share, CLOSE, math.log(0.1))
 
 
 def reach(ladder: Ladder, targets: Iterable[float], tolerance: float) -> tuple[dict[float, int], list[Miss]]:
@@ -79,74 +100,76 @@ def nearest_steps(
     steps: int,
     targets: Iterable[float],
     tolerance: float,
-    close: float = CLOSE,
+    scale: Scale = RATE,
 ) -> tuple[dict[float, int], dict[float, float], dict[float, float]]:
     """The step nearest to each target; the nearest values of those missed; the rivals of those that lost their step.
 
     `value_at`, `known` and `steps` are those of `nearest_step`. A target is missed when its nearest value is off by
-    more than the share `tolerance`. Where values are not quite monotone, steps beside the one found are looked at when
-    it is off by more than `tolerance`, or on a fine ladder by more than `close`. A step serves the closest target only,
-    which is the rival of the others.
+    more than `tolerance`. Where values are not quite monotone, steps beside the one found are looked at when it is off
+    by more than `tolerance`, or on a fine ladder by more than is close. A step serves the closest target only, which is
+    the rival of the others.
     """
     found: dict[float, int] = {}
     beyond: dict[float, float] = {}
     doubled: dict[float, float] = {}
-    for target in sorted(targets):
-        step = nearest_step(value_at, known, steps, target)
-        if _off(known[step], target) > (min(close, tolerance) if steps > _FINE else tolerance):
+    for target in sorted(targets, key=scale.height):
+        step = nearest_step(value_at, known, steps, target, scale)
+        if scale.off(known[step], target) > (min(scale.close, tolerance) if steps > _FINE else tolerance):
             for beside in range(max(step - 2, 0), min(step + 3, steps)):
-                known.setdefault(beside, value_at(beside))
-            step = _closest(known, target)
-        if _off(known[step], target) > tolerance:
+                if beside not in known:
+                    known[beside] = value_at(beside)
+            step = _closest(known, target, scale)
+        if scale.off(known[step], target) > tolerance:
             beyond[target] = known[step]
         else:
             found[target] = step
     for target in list(found):
         rivals = [other for other in found if found[other] == found[target]]
-        closer = min(rivals, key=lambda rival: _off(known[found[rival]], rival))
+        closer = min(rivals, key=lambda rival: scale.off(known[found[rival]], rival))
         if closer != target:
             doubled[target] = closer
             del found[target]
     return found, beyond, doubled
 
 
-def nearest_step(rate_at: Callable[[int], float], known: dict[int, float], steps: int, target: float) -> int:
-    """The step of 0 .. `steps` - 1 whose rate is nearest to `target`, or any that is off by less than `CLOSE`.
+def nearest_step(
+    value_at: Callable[[int], float], known: dict[int, float], steps: int, target: float, scale: Scale = RATE
+) -> int:
+    """The step of 0 .. `steps` - 1 whose value is nearest to `target`, or any that is close.
 
-    `rate_at` is taken to rise with the step. `known` holds the rates that earlier searches saw and gets those of this
-    one. Regula falsi on the logarithm of the rate, by halves when that is slow: few encodes, never more than about
+    The height of `value_at` is taken to rise with the step. `known` holds the values that earlier searches saw and gets
+    those of this one. Regula falsi on the height, by halves when that is slow: few encodes, never more than about
     2 log2(steps).
     """
-    high = min((step for step, rate in known.items() if rate >= target), default=steps)
-    low = max((step for step, rate in known.items() if rate < target and step < high), default=-1)
+    goal = scale.height(target)
+    heights = {step: scale.height(value) for step, value in known.items()}
+    high = min((step for step, height in heights.items() if height >= goal), default=steps)
+    low = max((step for step, height in heights.items() if height < goal and step < high), default=-1)
     probes = 0
-    while high - low > 1 and not (known and _off(known[_closest(known, target)], target) < CLOSE):
-        step = (low + high) // 2 if probes > 3 and probes % 2 else _guess(known, steps, low, high, target)
-        known[step] = rate_at(step)
-        low, high = (step, high) if known[step] < target else (low, step)
+    while high - low > 1 and not (known and scale.off(known[_closest(known, target, scale)], target) < scale.close):
+        step = (low + high) // 2 if probes > 3 and probes % 2 else _guess(heights, steps, low, high, goal, scale)
+        known[step] = value_at(step)
+        heights[step] = scale.height(known[step])
+        low, high = (step, high) if heights[step] < goal else (low, step)
         probes += 1
-    return _closest(known, target)
+    return _closest(known, target, scale)
 
 
-def _guess(known: dict[int, float], steps: int, low: int, high: int, target: float) -> int:
-    """A step between `low` and `high`, both left out, where a straight line through log rates expects the target."""
+def _guess(heights: dict[int, float], steps: int, low: int, high: int, goal: float, scale: Scale) -> int:
+    """A step between `low` and `high`, both left out, where a straight line through known heights expects the goal."""
     slope = _GROWTH / steps
-    if not known:
-        step = math.log(target / _START) / slope
+    if not heights:
+        step = (goal - scale.poorest) / slope
     else:
-        anchor = low if low in known else high
-        others = [other for other in ((high,) if low in known and high in known else known) if other != anchor]
+        anchor = low if low in heights else high
+        others = [other for other in ((high,) if low in heights and high in heights else heights) if other != anchor]
         if others:
             other = min(others, key=lambda step: abs(step - anchor))
-            rise = (math.log(known[other]) - math.log(known[anchor])) / (other - anchor)
+            rise = (heights[other] - heights[anchor]) / (other - anchor)
             slope = rise if rise > 0 else slope
-        step = anchor + math.log(target / known[anchor]) / slope
+        step = anchor + (goal - heights[anchor]) / slope
     return min(max(round(step), low + 1), high - 1)
 
 
-def _closest(known: dict[int, float], target: float) -> int:
-    return min(known, key=lambda step: (_off(known[step], target), step))
-
-
-def _off(rate: float, target: float) -> float:
-    return abs(rate / target - 1)
+def _closest(known: dict[int, float], target: float, scale: Scale) -> int:
+    return min(known, key=lambda step: (scale.off(known[step], target), step))

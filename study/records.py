@@ -51,6 +51,12 @@ def target_quality(settings: str) -> tuple[str, float] | None:
     return values["target_metric"], values["target_distance"]
 
 
+def quality_settings(quality: tuple[str, float]) -> dict[str, str | float]:
+    """What says so among a stimulus's settings."""
+    measure, value = quality
+    return {"target_psnr": value} if measure == "psnr" else {"target_metric": measure, "target_distance": value}
+
+
 def quality_name(quality: tuple[str, float]) -> str:
     """A target quality in tables and in the names of conditions: `30 dB`, or `lpips-alex 0.2`."""
     measure, value = quality

@@ -15,7 +15,7 @@ from analysis.scaling import name_conditions
 from distortions.catalogue import CODECS
 from distortions.crops import choose_crops, difference
 from distortions.distort import main
-from distortions.quality import psnr, reach_psnr
+from distortions.quality import PSNR, Crops, psnr, reach_quality
 from distortions.rates import Ladder, reach
 from study.design.designs import comparison_of, condition_of
 from study.errors import InputError
@@ -92,7 +92,7 @@ def test_a_psnr_is_reached_within_a_tenth_of_a_db_where_a_codec_can_with_4_encod
             ladder = Ladder(CODECS[name](), image)
             reach(ladder, [0.4, 1.0], 0.1)
             ladder.bits(0)
-            results = reach_psnr(ladder, places, 128, targets, 1.0)
+            results = reach_quality(Crops(ladder, places, 128), PSNR, targets, 1.0)
             encodes += len(ladder.files)
             count += 2 + len(places) * len(targets)
             for (x, y), (found, missed) in zip(places, results, strict=True):
@@ -110,9 +110,9 @@ def test_a_psnr_is_reached_within_a_tenth_of_a_db_where_a_codec_can_with_4_encod
 
 def test_a_psnr_out_of_reach_is_told_in_db():
     ladder = Ladder(codec("jpeg"), photograph(1, 96))
-    [(found, missed)] = reach_psnr(ladder, [(0, 0)], 48, [3.0, 30.0, 99.0], 0.5)
+    [(found, missed)] = reach_quality(Crops(ladder, [(0, 0)], 48), PSNR, [3.0, 30.0, 99.0], 0.5)
     assert list(found) == [30.0] and [(miss.target, miss.unit) for miss in missed] == [(3.0, "dB"), (99.0, "dB")]
-    assert all(miss.nearest is not None and f"{miss.nearest:.2f} dB" in miss.reason for miss in missed)
+    assert all(miss.nearest is not None and f"{miss.nearest:.4g} dB" in miss.reason for miss in missed)
 
 
 def test_a_study_has_pairs_of_equal_psnr_beside_those_of_equal_rate(tmp_path, photographs, capsys):
