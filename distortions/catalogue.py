@@ -7,6 +7,7 @@ from typing import TypeAlias
 from distortions import classical, program
 from distortions.bpg.coder import Bpg
 from distortions.heic import Heic
+from distortions.intra import Av1, Hevc
 from distortions.jxl import JpegXl, JpegXr
 from distortions.protocol import Codec
 from distortions.synthetic import distorter
@@ -16,7 +17,7 @@ from study.errors import InputError
 from study.settings import Codec as CodecSettings
 
 CODECS: Mapping[str, type[Tunable]] = classical.CODECS | {
-    codec.name: codec for codec in (classical.RobidouxJpeg, Bpg, Heic, JpegXl, JpegXr)
+    codec.name: codec for codec in (classical.RobidouxJpeg, Bpg, Heic, Hevc, Av1, JpegXl, JpegXr)
 }
 LEARNED = "learned"
 PROGRAM = program.Words.name

@@ -2,6 +2,7 @@
 
 import builtins
 import importlib.util
+import io
 import json
 import pickle
 import shlex
@@ -28,7 +29,7 @@ from study.folder import Study
 from study.settings import Codec as Entry
 from study.settings import parse_settings, write_settings
 
-NAMES = ["heic", "jpeg-robidoux", "jpegxl", "jpegxr"]
+NAMES = ["av1", "heic", "hevc", "jpeg-robidoux", "jpegxl", "jpegxr"]
 PYTHON = sys.executable
 
 
@@ -42,6 +43,10 @@ def test_every_size_comes_back(name, size):
         with pytest.raises(CodecError, match=f"{size[1]} x {size[0]} pixels"):
             codec.at(poorest).encode(image)
         poorest = finest
+    if name == "av1" and min(size) < 4:
+        with pytest.raises(CodecError, match=f"{size[1]} x {size[0]} pixels"):
+            codec.encode(image)
+        return
     for value in (poorest, finest):
         decoded = codec.decode(codec.at(value).encode(image))
         assert decoded.shape == image.shape and decoded.dtype == np.uint8
@@ -71,13 +76,23 @@ def test_equal_images_give_equal_bytes_without_metadata(name):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("heic", {"subsampling": "4:4:4"}), ("heic", {"preset": "ultrafast"}), ("jpegxl", {"effort": 3})],
+    [
+        ("heic", {"subsampling": "4:4:4"}),
+        ("heic", {"preset": "ultrafast"}),
+        ("jpegxl", {"effort": 3}),
+        ("hevc", {"subsampling": "4:2:2"}),
+        ("hevc", {"depth": 10}),
+        ("hevc", {"preset": "ultrafast"}),
+        ("av1", {"depth": 10}),
+        ("av1", {"preset": 8}),
+    ],
 )
 def test_settings_reach_the_encoder(name, settings):
     image = photograph(4, 96)
     codecs = configured([Entry(name=name), Entry(name=name, settings=settings, label="other")], "study.toml")
     assert codecs["other"].encode(image) != codecs[name].encode(image)
     assert settings.items() <= codecs["other"].settings.items()
+    assert psnr(codecs["other"].decode(codecs["other"].encode(image)), image) > 25
 
 
 def test_the_documentation_names_every_codec_and_its_examples_are_read():
@@ -117,7 +132,15 @@ def test_the_robidoux_table_is_in_the_file(tmp_path):
     assert RobidouxJpeg(progressive=False).encode(photograph(1, 64)) != Jpeg().encode(photograph(1, 64))
 
 
-@pytest.mark.parametrize(("name", "module", "way"), [("heic", "pillow_heif", "heif"), ("jpegxl", "imagecodecs", "jxl")])
+@pytest.mark.parametrize(
+    ("name", "module", "way"),
+    [
+        ("heic", "pillow_heif", "heif"),
+        ("jpegxl", "imagecodecs", "jxl"),
+        ("hevc", "av", "bpg"),
+        ("av1", "av", "bpg"),
+    ],
+)
 def test_an_absent_library_is_named_with_what_to_install(name, module, way, monkeypatch, capsys):
     """Asked for and listed alike; other codecs work without it."""
     found, imported = importlib.util.find_spec, builtins.__import__
@@ -133,6 +156,38 @@ def test_an_absent_library_is_named_with_what_to_install(name, module, way, monk
         configured([Entry(name="jpeg"), Entry(name=name)], "study.toml")
     assert main(["--list"]) == 0
     assert f"{name}: not installed: {name} needs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "format"), [("hevc", "hevc"), ("av1", "obu")])
+def test_a_stream_of_even_sides_is_read_by_others(name, format):
+    """By FFmpeg's reader of bare streams, which makes our picture of it: it says that it is full range and BT.601's."""
+    import av
+
+    y, x = np.indices((64, 64))
+    image = np.stack([4 * x, 4 * y, 255 - 2 * (x + y)], axis=-1).astype(np.uint8)  # smooth: chroma is easy to enlarge
+    codec = CODECS[name]()
+    data = codec.at(codec.rate.values[-20]).encode(image)
+    with av.open(io.BytesIO(data), format=format) as stream:
+        (frame,) = stream.decode(video=0)
+    assert (frame.width, frame.height, frame.color_range, frame.colorspace) == (64, 64, 2, 6)
+    assert psnr(frame.to_ndarray(format="rgb24"), codec.decode(data)) > 38  # 25 if the range were taken for another
+    assert psnr(codec.decode(data), image) > 38
+
+
+def test_padding_of_hevc_is_in_its_first_byte():
+    image = photograph(3, 64)
+    hevc = CODECS["hevc"]()
+    assert hevc.encode(image)[:5] == bytes(4) + b"\x01"
+    assert hevc.encode(image[:9, :33])[0] == 0x17
+    assert hevc.decode(hevc.encode(image[:9, :33])).shape == (9, 33, 3)
+
+
+@pytest.mark.parametrize("name", ["hevc", "av1"])
+def test_a_damaged_stream_is_an_error_of_one_line(name):
+    data = CODECS[name]().encode(photograph(1, 64))
+    for wrong in (data[:1], data[:40], b"\xff" + data[:20]):
+        with pytest.raises(InputError, match="^its "):
+            CODECS[name]().decode(wrong)
 
 
 def test_the_list_has_every_name_and_setting(capsys):

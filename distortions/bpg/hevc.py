@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -56,11 +57,7 @@ def encoded(
     """
     av = pyav()
     height, width = planes[0].shape
-    frame = av.VideoFrame(width, height, pixel_format(chroma_format_idc, depth))
-    for plane, samples in zip(frame.planes, planes, strict=True):
-        rows = np.zeros((plane.height, plane.line_size // (1 if depth == 8 else 2)), np.uint8 if depth == 8 else "<u2")
-        rows[:, : plane.width] = samples
-        plane.update(rows)
+    frame = frame_of(planes, chroma_format_idc, depth)
     context = av.CodecContext.create("libx265", "w")
     context.width, context.height, context.pix_fmt = width, height, frame.format.name
     context.time_base = Fraction(1, 25)
@@ -99,6 +96,22 @@ def decoded(stream: bytes, chroma_format_idc: int, depth: int, width: int, heigh
     shape = frame.width, frame.height, frame.format.name
     if shape != (width, height, pixel_format(chroma_format_idc, depth)) or frame.is_corrupt:
         raise FormatError("its HEVC data is damaged")
+    return planes_in(frame, depth)
+
+
+def frame_of(planes: list[Plane], chroma_format_idc: int, depth: int) -> Any:
+    """PyAV's frame of these planes."""
+    height, width = planes[0].shape
+    frame = pyav().VideoFrame(width, height, pixel_format(chroma_format_idc, depth))
+    for plane, samples in zip(frame.planes, planes, strict=True):
+        rows = np.zeros((plane.height, plane.line_size // (1 if depth == 8 else 2)), np.uint8 if depth == 8 else "<u2")
+        rows[:, : plane.width] = samples
+        plane.update(rows)
+    return frame
+
+
+def planes_in(frame: Any, depth: int) -> list[Plane]:
+    """The planes of PyAV's frame."""
     planes: list[Plane] = []
     for plane in frame.planes:
         samples = np.frombuffer(plane, np.uint8 if depth == 8 else "<u2").reshape(plane.height, -1)
