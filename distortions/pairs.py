@@ -1,11 +1,11 @@
 """Which stimuli are compared: test triplets, sentinels, practice and repeats."""
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from study.design.conditions import comparison_of
-from study.design.designs import Design, over_crops
+from study.design.crops import pairs_of_crops, pairs_of_each_crop
+from study.design.designs import Design
 from study.files import sha256
 from study.records import Kind, Stimulus, Triplet
 from study.settings import Triplets
@@ -28,13 +28,8 @@ def crop_triplets(crops: Sequence[Sequence[Stimulus]], settings: Triplets, desig
     is a and which is b is by chance.
     """
     references = [next(stimulus for stimulus in stimuli if stimulus.codec == "reference") for stimuli in crops]
-    if settings.design not in ALONE and any(settings.pairs < len(stimuli) - 2 for stimuli in crops):
-        pairs = over_crops(crops, design, settings.pairs, seed)
-    else:
-        pairs = [
-            design(stimuli, settings.pairs, random.Random(f"{seed} pairs {reference.id}"))
-            for reference, stimuli in zip(references, crops, strict=True)
-        ]
+    choose = pairs_of_each_crop if settings.design in ALONE else pairs_of_crops
+    pairs = choose(crops, design, settings.pairs, seed)
     return [
         _triplet(reference, a, b, "test", comparison_of(a, b), seed)
         for reference, chosen in zip(references, pairs, strict=True)
