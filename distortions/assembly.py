@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from distortions.making import Part
+from distortions.making import Part, aims_of
 from distortions.pairs import crop_of, crop_triplets, obvious_triplets, repeat_triplets
 from study import tables
 from study.design.designs import Design
@@ -14,10 +14,10 @@ from study.design.from_settings import design_of
 from study.errors import InputError
 from study.files import write_text
 from study.folder import Study
-from study.records import Stimulus, Triplet, target_psnr
+from study.records import Stimulus, Triplet, quality_name, target_quality
 
 UNITS = {"bpp": "bits_per_pixel", "dB": "psnr"}
-"""How distort.json names a target, by its unit."""
+"""How distort.json names a target, by its unit; a distance's unit is its metric."""
 
 
 @dataclass
@@ -92,11 +92,13 @@ def _why(study: Study, result: Result) -> str:
     missed = [miss for part in result.parts for misses in part.missed.values() for miss in misses]
     if missed:
         miss = missed[0]
+        what = "rates" if miss.unit == "bpp" else "targets"
+        way_out = "rates.bits_per_pixel or rates.tolerance" if miss.unit == "bpp" else "[quality]"
         return (
-            f"these codecs and rates: {len(missed):,} rates were not reached, the first {miss.target:g} {miss.unit},"
-            f" {miss.reason}; change rates.bits_per_pixel or rates.tolerance"
+            f"these codecs and {what}: {len(missed):,} {what} were not reached, the first {miss.target:g} {miss.unit},"
+            f" {miss.reason}; change {way_out}"
         )
-    return "one codec at one rate; add another rate to rates.bits_per_pixel or another [[codecs]]"
+    return "one codec at one rate or quality; add another to rates.bits_per_pixel, or another [[codecs]]"
 
 
 def write(study: Study, result: Result, record: dict[str, Any]) -> None:
@@ -118,8 +120,9 @@ def write(study: Study, result: Result, record: dict[str, Any]) -> None:
             {
                 "source": part.source,
                 "codec": title,
-                f"target_{UNITS[miss.unit]}": miss.target,
-                f"nearest_{UNITS[miss.unit]}": miss.nearest,
+                f"target_{UNITS.get(miss.unit, 'distance')}": miss.target,
+                f"nearest_{UNITS.get(miss.unit, 'distance')}": miss.nearest,
+                **({} if miss.unit in UNITS else {"target_metric": miss.unit}),
                 "reason": miss.reason,
             }
             for part in result.parts
@@ -136,40 +139,44 @@ def summary(study: Study, result: Result, others: int) -> str:
     assert settings.photographs
     width = max(len(codec.title) for codec in settings.codecs)
     levels: dict[str, dict[int, set[str]]] = {}
-    lines = [f"{'codec':<{width}}  target bpp  achieved bpp  photographs  unreachable"]
-    rates: dict[tuple[str, str, float | None], dict[str, list[float]]] = {}
+    targets = [("bpp", target, f"{target:g}") for target in sorted(settings.rates.bits_per_pixel)]
+    for measure, values, _ in aims_of(study):
+        targets += [(measure.unit, target, quality_name((measure.name, target))) for target in sorted(values)]
+    wide = max(10, *(len(name) for _, _, name in targets))
+    lines = [f"{'codec':<{width}}  {'target bpp':>{wide}}  achieved bpp  photographs  unreachable"]
+    rates: dict[tuple[str, str], dict[str, list[float]]] = {}
     for stimulus in result.stimuli:
         if stimulus.bits_per_pixel is not None:
-            quality = target_psnr(stimulus.settings)
-            unit, target = ("bpp", stimulus.target_bits_per_pixel) if quality is None else ("dB", quality)
-            by_source = rates.setdefault((stimulus.codec, unit, target), {})
+            quality = target_quality(stimulus.settings)
+            name = quality_name(quality) if quality else f"{stimulus.target_bits_per_pixel or 0:g}"
+            by_source = rates.setdefault((stimulus.codec, name), {})
             by_source.setdefault(stimulus.source, []).append(stimulus.bits_per_pixel)
         elif stimulus.codec != "reference":
             level = json.loads(stimulus.settings)["level"]
             levels.setdefault(stimulus.codec, {}).setdefault(level, set()).add(stimulus.source)
     misses = [(title, m) for part in result.parts for title, ms in part.missed.items() for m in ms]
     missed = Counter((title, m.unit, m.target) for title, m in misses)
-    targets = [("bpp", target) for target in sorted(settings.rates.bits_per_pixel)]
-    targets += [("dB", target) for target in sorted(settings.quality.psnr)]
     for codec in settings.codecs:
         for level, sources in sorted(levels.get(codec.title, {}).items()):
-            lines.append(f"{codec.title:<{width}}  {f'level {level}':>10}  {'-':>12}  {len(sources):>11,}  {'-':>11}")
+            lines.append(
+                f"{codec.title:<{width}}  {f'level {level}':>{wide}}  {'-':>12}  {len(sources):>11,}  {'-':>11}"
+            )
         if codec.title in levels:
             continue
-        for unit, target in targets:
-            reached = [sum(crops) / len(crops) for crops in rates.get((codec.title, unit, target), {}).values()]
+        for unit, target, name in targets:
+            reached = [sum(crops) / len(crops) for crops in rates.get((codec.title, name), {}).values()]
             mean = f"{sum(reached) / len(reached):.3f}" if reached else "-"
             count = missed[codec.title, unit, target] or "-"
-            name = f"{target:g}" if unit == "bpp" else f"{target:g} dB"
-            lines.append(f"{codec.title:<{width}}  {name:>10}  {mean:>12}  {len(reached):>11,}  {count:>11}")
+            lines.append(f"{codec.title:<{width}}  {name:>{wide}}  {mean:>12}  {len(reached):>11,}  {count:>11}")
     kinds = Counter(triplet.kind for triplet in result.triplets)
     comparisons = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
-    at_psnr = f", {comparisons['psnr']:,} at equal PSNR" if settings.quality.psnr else ""
+    at_quality = f", {comparisons['psnr']:,} at equal PSNR" if settings.quality.psnr else ""
+    at_quality += f", {comparisons['metric']:,} at equal distance" if settings.quality.distances else ""
     lines += [
         "",
         f"photographs: {len(result.parts):,}, stimuli: {len(result.stimuli):,}, triplets: {len(result.triplets):,}",
         f"  {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates"
-        f"{at_psnr}),"
+        f"{at_quality}),"
         f" {kinds['sentinel']:,} sentinel, {kinds['repeat']:,} repeat, {kinds['training']:,} practice",
     ]
     asked = settings.triplets
@@ -183,7 +190,7 @@ def summary(study: Study, result: Result, others: int) -> str:
     if fewer:
         lines.append(f"note: fewer crops than asked for fit in photographs: {len(fewer):,}, the first {fewer[0]}")
     if missed:
-        what = "rates and qualities" if settings.quality.psnr else "rates"
+        what = "rates and qualities" if len(targets) > len(settings.rates.bits_per_pixel) else "rates"
         lines.append(f"{what} unreachable and left out: {missed.total():,}; {study.root / 'distort.json'} has each")
     if others:
         lines.append(f"files passed over that are no images: {others:,}")

@@ -21,7 +21,7 @@ from distortions.catalogue import Treatment, configured
 from distortions.cluster import check
 from distortions.decisive import changes, of_stimuli, record_of
 from distortions.listing import listing
-from distortions.making import Part, Unit, load, make
+from distortions.making import Part, Unit, check_targets, load, make
 from distortions.workers import done
 from study import tables
 from study.addresses import is_address, located
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int | None:
             f'{study.settings_path}: no [photographs]; add one with: folder = "where your photographs are"'
         )
     codecs = configured(study.settings.codecs, str(study.settings_path))
+    check_targets(study, codecs)
     folder = located(study.settings.photographs.folder, study.root, "photographs.folder")
     if not is_address(folder) and not Path(folder).is_dir():
         raise InputError(f"{study.settings_path}: photographs.folder = {folder!r}: no such folder")
