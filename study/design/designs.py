@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -38,23 +39,25 @@ STRATA = 4  # of predicted differences: quartiles
 FAR = 1000.0  # steps; what stands on another ladder is farther away than all that stands on the same
 
 Pairs = list[tuple[Stimulus, Stimulus]]
+Earlier = Mapping[Pair, int]
+NONE: Earlier = MappingProxyType({})
 Sort = Callable[[Stimulus, Stimulus], tuple[object, float] | None]
 """The stratum and rank of a pair, or None where it may not be shown."""
 
 
 class Design(Protocol):
-    """Chooses `number` pairs of a crop's stimuli; `earlier` are the pairs of conditions of other crops."""
+    """Chooses `number` pairs of a crop's stimuli; `earlier`: how often other crops show conditions."""
 
-    def __call__(self, stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+    def __call__(self, stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
         """The pairs."""
 
 
-def random_pairs(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+def random_pairs(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
     """Any pairs, by chance."""
     return _choose(stimuli, number, random, earlier, lambda a, b: (0, 0))
 
 
-def same_rate(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+def same_rate(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
     """Different codecs at one target, a rate, a quality or a level: equally many at each.
 
     One codec's neighbours on its ladder link the targets. Codecs and synthetic distortions are two groups.
@@ -71,7 +74,7 @@ def same_rate(stimuli: Sequence[Stimulus], number: int, random: Random, earlier:
     return _choose(stimuli, number, random, earlier, kind, link)
 
 
-def ladder(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+def ladder(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
     """Each codec's rates, qualities or levels, neighbours on its ladder first, equally many of each codec.
 
     Pairs of codecs at one target link the codecs; codecs and synthetic distortions are two groups. Raises InputError
@@ -101,7 +104,7 @@ def codecs_and_rates(across_codecs: int, across_rates: int, same_quality: int) -
     ladder first. All are linked where there are pairs enough, which it does not see to.
     """
 
-    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
         distorted = [stimulus for stimulus in stimuli if stimulus.codec != REFERENCE]
         pairs = [pair for pair in itertools.combinations(distorted, 2) if pair[0].sha256 != pair[1].sha256]
         random.shuffle(pairs)
@@ -125,7 +128,7 @@ def stratified(distances: Mapping[str, float], strata: int = STRATA) -> Design:
     smaller the difference of a pair, the harder it is. The quantiles are those of the crop's pairs.
     """
 
-    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
         distorted = [stimulus for stimulus in stimuli if stimulus.codec != REFERENCE]
         check_known(distorted, distances)
 
@@ -152,7 +155,7 @@ def disagreeing(chances: Sequence[Callable[[Stimulus, Stimulus], float]]) -> Des
     which the metrics agree are used once or little more.
     """
 
-    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+    def design(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
         def kind(a: Stimulus, b: Stimulus) -> tuple[object, float]:
             return 0, -float(disagreement([[chance(a, b)] for chance in chances])[0])
 
@@ -161,7 +164,7 @@ def disagreeing(chances: Sequence[Callable[[Stimulus, Stimulus], float]]) -> Des
     return design
 
 
-def jnd_ladder(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Sequence[Pair] = ()) -> Pairs:
+def jnd_ladder(stimuli: Sequence[Stimulus], number: int, random: Random, earlier: Earlier = NONE) -> Pairs:
     """The reference against `number` rungs of each codec's ladder, both ends and evenly spaced between.
 
     For a just noticeable difference: the share of observers who tell the rung from the reference, over the ladder,
@@ -186,10 +189,10 @@ def over_crops(crops: Sequence[Sequence[Stimulus]], design: Design, number: int,
     crop's stimuli, crops together link the conditions as soon as they can. Crops depend on those before them.
     """
     made: list[Pairs] = []
-    earlier: list[Pair] = []
+    earlier: Counter[Pair] = Counter()
     for place, stimuli in enumerate(crops):
         pairs = design(stimuli, number, Random(f"{seed} design {place}"), earlier)
-        earlier += [(condition_of(a), condition_of(b)) for a, b in pairs]
+        earlier.update((condition_of(a), condition_of(b)) for a, b in pairs)
         made.append(pairs)
     return made
 
@@ -207,7 +210,7 @@ def _choose(
     stimuli: Sequence[Stimulus],
     number: int,
     random: Random,
-    earlier: Sequence[Pair],
+    earlier: Earlier,
     kind: Sort,
     link: Sort = lambda a, b: None,
 ) -> Pairs:

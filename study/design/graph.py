@@ -5,9 +5,15 @@ chain of pairs links, and their intervals are alike only where the items are sho
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Pair = tuple[Hashable, Hashable]
 
@@ -40,7 +46,7 @@ def connected_pairs(
     number: int,
     random: Random,
     links: Sequence[Candidate] = (),
-    earlier: Sequence[Pair] = (),
+    earlier: Mapping[Pair, int] = MappingProxyType({}),
 ) -> list[Candidate]:
     """`number` of the candidates, fewer where there are no more; all items are linked wherever candidates can do it.
 
@@ -52,62 +58,97 @@ def connected_pairs(
     or more, u has at least two neighbours that v has not, and moving the pair of one of the two from u to v leaves
     all linked.
 
-    `earlier` pairs, of other crops, break ties: pairs and items used less there come first. Where `number` is too
-    small to link the crop's items, those that `earlier` pairs do not link yet come first. `random` decides the rest.
+    `earlier`, how often pairs were chosen for other crops, breaks ties: pairs and items used less there come first.
+    Where `number` is too small to link the crop's items, those that earlier pairs do not link yet come first. `random`
+    decides the rest.
     """
     offered = [*candidates, *links]
     assert len({frozenset((c.first, c.second)) for c in offered}) == len(offered), "a pair is offered twice"
     assert all(c.first != c.second for c in offered)
-    order = {candidate: place for place, candidate in enumerate(random.sample(offered, len(offered)))}
-    uses, seen = Counter(item for pair in earlier for item in pair), Counter(map(frozenset, earlier))
-    items = {item for c in offered for item in (c.first, c.second)}
-    scarce = number < len(items) - len(linked_groups((c.first, c.second) for c in offered))
-    degree: Counter[Hashable] = Counter()
-    chosen: list[Candidate] = []
+    place = {
+        item: index for index, item in enumerate(dict.fromkeys(end for c in offered for end in (c.first, c.second)))
+    }
+    ends = np.array([(place[c.first], place[c.second]) for c in offered], dtype=np.int64).reshape(-1, 2)
+    strata = {stratum: index for index, stratum in enumerate(dict.fromkeys(c.stratum for c in offered))}
+    stratum = np.array([strata[c.stratum] for c in offered], dtype=np.int64)
+    rank = np.array([c.rank for c in offered])
+    order = np.argsort(random.sample(range(len(offered)), len(offered)))
+    seen: Counter[frozenset[Hashable]] = Counter()
+    used = np.zeros(len(place), dtype=np.int64)
+    for pair, times in earlier.items():
+        seen[frozenset(pair)] += times
+        for end in pair:
+            if end in place:
+                used[place[end]] += times
+    before = np.array([seen[frozenset((c.first, c.second))] for c in offered], dtype=np.int64)
+    degree = np.zeros(len(place), dtype=np.int64)
+    chosen: list[int] = []
 
-    def load(c: Candidate) -> tuple[int, ...]:
-        ends = degree[c.first], degree[c.second]
-        pair = frozenset((c.first, c.second))
-        return max(ends), sum(ends), seen[pair], uses[c.first] + uses[c.second], order[c]
+    def best(pool: NDArray[np.int64], *keys: NDArray) -> int:
+        """Of the candidates at the places `pool`, the least by `keys`, then by how much their items are used."""
+        uses = degree[ends]
+        for key in (*keys, uses.max(axis=1), uses.sum(axis=1), before, used[ends].sum(axis=1), order):
+            values = key[pool]
+            pool = pool[values == values.min()]
+        return int(pool[0])
 
-    def take(c: Candidate) -> None:
-        chosen.append(c)
-        degree.update((c.first, c.second))
+    def take(index: int) -> None:
+        chosen.append(index)
+        degree[ends[index]] += 1
 
-    starts = (earlier, ()) if scarce else ((),)
-    for start in starts:
-        for pool in (candidates, links):
+    own, others = np.arange(len(candidates)), np.arange(len(candidates), len(offered))
+    joined = np.array([(place[one], place[other]) for one, other in _joined(earlier, place)], np.int64).reshape(-1, 2)
+    scarce = number < len(place) - len(set(_labels(ends, len(place))))
+    for start in (joined, joined[:0]) if scarce else (joined[:0],):
+        for pool in (own, others):
             while len(chosen) < number:
-                groups = linked_groups([*start, *((c.first, c.second) for c in chosen)], items)
-                label = {item: place for place, group in enumerate(groups) for item in group}
-                open_ = [c for c in pool if label[c.first] != label[c.second]]
-                if not open_:
+                label = _labels(np.concatenate([start, ends[chosen]]), len(place))
+                apart = pool[label[ends[pool, 0]] != label[ends[pool, 1]]]
+                if not len(apart):
                     break
-                take(min(open_, key=lambda c: (c.rank, *load(c))))
-    taken = set(chosen)
-    left = [c for c in candidates if c not in taken]
-    size = Counter(c.stratum for c in chosen)
-    while len(chosen) < number and left:
-        best = min(left, key=lambda c: (size[c.stratum], c.rank, *load(c)))
-        left.remove(best)
-        size[best.stratum] += 1
-        take(best)
-    kept = set(links)
-    return _even_out([c for c in chosen if c in kept], [c for c in chosen if c not in kept], left, degree, earlier)
+                take(best(apart, rank))
+    free = np.ones(len(candidates), dtype=bool)
+    free[[index for index in chosen if index < len(candidates)]] = False
+    size = np.bincount(stratum[chosen], minlength=len(strata))
+    while len(chosen) < number and free.any():
+        index = best(np.flatnonzero(free), size[stratum], rank)
+        free[index] = False
+        size[stratum[index]] += 1
+        take(index)
+    return _even_out(
+        [offered[index] for index in chosen if index >= len(candidates)],
+        [offered[index] for index in chosen if index < len(candidates)],
+        [candidates[index] for index in np.flatnonzero(free).tolist()],
+        _joined(earlier, place),
+    )
+
+
+def _labels(pairs: NDArray[np.int64], items: int) -> NDArray[np.int32]:
+    """`(items,)` the number of the group of each item that the pairs of places `(P, 2)` link."""
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(items, items))
+    return connected_components(links, directed=False)[1]
+
+
+def _joined(earlier: Iterable[Pair], items: Collection[Hashable]) -> list[Pair]:
+    """Pairs that link those of the `items` that chains of `earlier` pairs link."""
+    groups = [[item for item in group if item in items] for group in linked_groups(earlier)]
+    return [(group[0], other) for group in groups for other in group[1:]]
 
 
 def _even_out(
     links: list[Candidate],
     chosen: list[Candidate],
     left: list[Candidate],
-    degree: Counter[Hashable],
-    earlier: Sequence[Pair],
+    joined: list[Pair],
 ) -> list[Candidate]:
     """`links` and `chosen`, some of these exchanged for others in `left` so that degrees come nearer to one another."""
 
+    degree = Counter(end for c in links + chosen for end in (c.first, c.second))
+    degree.update(dict.fromkeys((end for c in left for end in (c.first, c.second)), 0))  # those not used at all, too
+
     def groups(pairs: list[Candidate]) -> tuple[int, int]:
         ends = [(c.first, c.second) for c in pairs]
-        return len(linked_groups(ends, degree)), len(linked_groups([*earlier, *ends], degree))
+        return len(linked_groups(ends, degree)), len(linked_groups([*joined, *ends], degree))
 
     def exchange() -> bool:
         at: defaultdict[Hashable, list[Candidate]] = defaultdict(list)
@@ -130,7 +171,6 @@ def _even_out(
                         return True
         return False
 
-    degree.update(dict.fromkeys((end for c in left for end in (c.first, c.second)), 0))  # those not used at all, too
     while exchange():  # the sum of squared degrees falls each time, so it ends
         pass
     return links + chosen
