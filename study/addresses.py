@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import fsspec
-from fsspec.core import url_to_fs
-
 from study.errors import InputError
 
 
@@ -29,7 +26,9 @@ def located(place: str, root: Path, key: str) -> str:
     if any(_password(part) is not None for part in place.split("::")):  # simplecache::s3://bucket has two parts
         raise InputError(f"{key} has a password in its address; give it in the environment in place of it")
     if place.startswith(("file://", "local://")):
-        return str(fsspec.core.strip_protocol(place))
+        from fsspec.core import strip_protocol  # a tenth of a second, which studies without addresses need not wait
+
+        return str(strip_protocol(place))
     return place
 
 
@@ -39,6 +38,8 @@ def opened(address: str, key: str) -> tuple[Any, str]:
     It is asked for again before each use: fsspec keeps one a process and thread, so that forks and threads are safe.
     Raises InputError that begins with the setting `key`, and names the package to install where one is missing.
     """
+    from fsspec.core import url_to_fs
+
     try:
         return url_to_fs(address)
     except (ImportError, ValueError) as error:  # the package is missing and named; no such protocol
