@@ -63,11 +63,6 @@ def quality_name(quality: tuple[str, float]) -> str:
     return f"{value:g} dB" if measure == "psnr" else f"{measure} {value:g}"
 
 
-def target_psnr(settings: str) -> float | None:
-    """The PSNR in dB that a stimulus with these `settings` was made for; None where it was made for something else."""
-    return json.loads(settings)["target_psnr"] if '"target_psnr"' in settings else None
-
-
 @dataclass(frozen=True)
 class Triplet:
     """One comparison: which of the stimuli `a` and `b` is closer to `reference`?"""
@@ -81,7 +76,8 @@ class Triplet:
     """test; sentinel (the answer is obvious); repeat (of `repeat_of`); training (practice with feedback)."""
     comparison: str
     """Why the pair was made: `codecs` (same rate), `psnr` (codecs at the same PSNR), `metric` (codecs at the same
-    distance by a metric), `rates` (same codec), `obvious`, or an import's name."""
+    distance by a metric), `rates` (same codec), `both` (another codec at another rate), `jnd` (the reference itself
+    against one codec's stimulus), `obvious`, or an import's name. Synthetic distortions have levels for rates."""
     expected: str | None
     """The stimulus id that an attentive observer chooses; sentinels and practice only."""
     repeat_of: str | None
