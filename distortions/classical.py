@@ -130,13 +130,24 @@ class Jpeg2000(PillowCodec):
         }
 
 
+def _webp_quality(fineness: float) -> float:
+    """The quality at which libwebp's quantiser is `fineness` in [0, 1] of the way from its coarsest to its finest.
+
+    The inverse of QualityToCompression in libwebp's src/enc/quant_enc.c, to four digits.
+    """
+    linear = fineness**3
+    return float(f"{100 * (1.5 * linear if linear < 0.5 else (linear + 1) / 2):.4g}")
+
+
 class WebP(PillowCodec):
     """Lossy WebP by libwebp. Method 6 (slowest) saves 5 to 8 % of method 4's bytes at twice its time."""
 
     name: ClassVar[str] = "webp"
     format: ClassVar[str] = "WEBP"
     feature: ClassVar[str] = "webp"
-    rate: ClassVar[RateSetting] = RateSetting("quality", tuple(k / 4 for k in range(401)))
+    # Even steps of the quantiser, along which the logarithm of the rate is nearly a line. Of even steps of quality four
+    # tenths change nothing, while the first adds 15 to 29 % of the bits.
+    rate: ClassVar[RateSetting] = RateSetting("quality", tuple(_webp_quality(k / 400) for k in range(401)))
 
     quality: float = Field(75.0, ge=0, le=100, description="0 to 100, fractions too")
     method: int = Field(6, ge=0, le=6, description="0 (fastest) to 6 (fewest bytes)")
