@@ -9,8 +9,10 @@ from typing import Any
 from distortions.making import Part, aims_of
 from distortions.pairs import crop_of, crop_triplets, obvious_triplets, repeat_triplets
 from study import tables
+from study.design.conditions import condition_of, step_of
 from study.design.designs import Design
 from study.design.from_settings import design_of
+from study.design.graph import linked_groups
 from study.errors import InputError
 from study.files import write_text
 from study.folder import Study
@@ -18,6 +20,12 @@ from study.records import Stimulus, Triplet, quality_name, target_quality
 
 UNITS = {"bpp": "bits_per_pixel", "dB": "psnr"}
 """How distort.json names a target, by its unit; a distance's unit is its metric."""
+
+COMPARISONS = {
+    "codecs": "across codecs", "rates": "across rates", "psnr": "at equal PSNR", "metric": "at equal distance",
+    "both": "across both", "jnd": "against the reference",
+}  # fmt: skip
+"""What a test triplet compares, in words."""
 
 
 @dataclass
@@ -169,15 +177,12 @@ def summary(study: Study, result: Result, others: int) -> str:
             count = missed[codec.title, unit, target] or "-"
             lines.append(f"{codec.title:<{width}}  {name:>{wide}}  {mean:>12}  {len(reached):>11,}  {count:>11}")
     kinds = Counter(triplet.kind for triplet in result.triplets)
-    comparisons = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
-    at_quality = f", {comparisons['psnr']:,} at equal PSNR" if settings.quality.psnr else ""
-    at_quality += f", {comparisons['metric']:,} at equal distance" if settings.quality.distances else ""
     lines += [
         "",
         f"photographs: {len(result.parts):,}, stimuli: {len(result.stimuli):,}, triplets: {len(result.triplets):,}",
-        f"  {kinds['test']:,} test ({comparisons['codecs']:,} across codecs, {comparisons['rates']:,} across rates"
-        f"{at_quality}),"
+        f"  {kinds['test']:,} test ({_comparisons(study, result)}),"
         f" {kinds['sentinel']:,} sentinel, {kinds['repeat']:,} repeat, {kinds['training']:,} practice",
+        *_apart(result),
     ]
     asked = settings.triplets
     for kind, wanted, why in (
@@ -200,3 +205,34 @@ def summary(study: Study, result: Result, others: int) -> str:
         if len(result.skipped) > 20:
             lines.append(f"  and {len(result.skipped) - 20:,} more; {study.root / 'distort.json'} has all")
     return "\n".join(lines)
+
+
+def _comparisons(study: Study, result: Result) -> str:
+    """How many test triplets there are of each comparison; those that were asked for also where there are none."""
+    count = Counter(triplet.comparison for triplet in result.triplets if triplet.kind == "test")
+    settings = study.settings
+    if settings.triplets.design == "codecs-and-rates":
+        count.update({"codecs": 0, "rates": 0})
+        count.update({"psnr": 0} if settings.quality.psnr else {})
+        count.update({"metric": 0} if settings.quality.distances else {})
+    return ", ".join(f"{count[name]:,} {words}" for name, words in COMPARISONS.items() if name in count)
+
+
+def _apart(result: Result) -> list[str]:
+    """A line on groups of conditions that no chain of test triplets links, where there are several."""
+    conditions = {stimulus.id: condition_of(stimulus) for stimulus in result.stimuli}
+    pairs = [(t.a, t.b) for t in result.triplets if t.kind == "test" and t.comparison != "jnd"]
+    if not pairs:
+        return []
+    shown = [conditions[stimulus.id] for stimulus in result.stimuli if step_of(stimulus) is not None]
+    groups = [
+        sorted(map(str, group)) for group in linked_groups([(conditions[a], conditions[b]) for a, b in pairs], shown)
+    ]
+    if len(groups) == 1:
+        return []
+    named = [f"{one[0]} and {len(one) - 1:,} more" if len(one) > 1 else one[0] for one in sorted(groups)]
+    more = f"; and {len(named) - 4:,} more" if len(named) > 4 else ""
+    return [
+        f"note: {len(groups):,} groups of conditions are never compared with one another, so their scores will not be"
+        f" either: {'; '.join(named[:4])}{more}"
+    ]
