@@ -10,7 +10,6 @@ from study.images import Pixels
 CLOSE = 0.01
 """A search ends at the first rate that misses its target by less than this share."""
 
-_FINE = 200  # steps of a ladder that is nearly continuous: beside a step that is off by more, one may well be close
 _GROWTH = 4.5  # log of the finest rate over the poorest: 4 to 6 for the codecs here; only the first guess needs it
 
 
@@ -105,16 +104,15 @@ def nearest_steps(
     """The step nearest to each target; the nearest values of those missed; the rivals of those that lost their step.
 
     `value_at`, `known` and `steps` are those of `nearest_step`. A target is missed when its nearest value is off by
-    more than `tolerance`. Where values are not quite monotone, steps beside the one found are looked at when it is off
-    by more than `tolerance`, or on a fine ladder by more than is close. A step serves the closest target only, which is
-    the rival of the others.
+    more than `tolerance`; before, steps beside it are looked at, for values are not quite monotone. A step serves the
+    closest target only, which is the rival of the others.
     """
     found: dict[float, int] = {}
     beyond: dict[float, float] = {}
     doubled: dict[float, float] = {}
     for target in sorted(targets, key=scale.height):
         step = nearest_step(value_at, known, steps, target, scale)
-        if scale.off(known[step], target) > (min(scale.close, tolerance) if steps > _FINE else tolerance):
+        if scale.off(known[step], target) > tolerance:
             for beside in range(max(step - 2, 0), min(step + 3, steps)):
                 if beside not in known:
                     known[beside] = value_at(beside)
