@@ -433,6 +433,8 @@ def test_info_reads_past_alpha_and_names_extensions(tmp_path, capsys):
     [
         (["encode", "a.png", "b.bpg"], ["b.bpg", "--force"]),
         (["encode", "none.png", "c.bpg"], ["none.png"]),
+        (["encode", "a.png", "a.png", "--force"], ["a.png", ".bpg"]),
+        (["encode", "a.png", "."], [".", ".bpg"]),
         (["encode", "b.bpg", "c.bpg"], ["b.bpg", "not"]),
         (["encode", "a.png", "c.bpg", "--qp", "52"], ["--qp 52", "0 (finest) to 51"]),
         (["encode", "a.png", "c.bpg", "--preset", "fastest"], ["--preset fastest", "ultrafast"]),
@@ -455,3 +457,4 @@ def test_what_cannot_be_done_is_said_in_one_line(argv, words, tmp_path, monkeypa
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and all(word in said for word in words)
     assert not Path("c.bpg").exists() and not Path("c.png").exists()
+    assert np.array_equal(decode_rgb("a.png"), photograph(2, 48))

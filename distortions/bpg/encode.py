@@ -10,7 +10,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Encode the image."""
     parser = argparse.ArgumentParser(prog="eyetune bpg encode", description=__doc__)
     parser.add_argument("image", metavar="IMAGE", type=Path, help="a photograph")
-    parser.add_argument("file", metavar="FILE", type=Path, help="the BPG file to write")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the BPG file to write, named .bpg")
     parser.add_argument("--qp", type=int, default=29, help="quantisation, 0 (finest) to 51 (default: %(default)s)")
     parser.add_argument("--preset", default="veryslow", help="x265's, ultrafast to placebo (default: %(default)s)")
     parser.add_argument(
@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("--program", default="x265", help="x265, or bpgenc where it is there (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace FILE")
     options = parser.parse_args(argv)
+    if options.file.suffix.lower() != ".bpg":  # with --force it might be the photograph itself
+        raise InputError(f"{options.file}: what is written is BPG; give a name that ends in .bpg")
     if options.file.exists() and not options.force:
         raise InputError(f"{options.file}: is there already; replace it with --force")
 
