@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import arrow_stores
 import boto3
@@ -15,6 +16,7 @@ import fsspec
 import pytest
 from conftest import photograph
 from fsspec.registry import _registry
+from joining import FORM, ticket_body
 from moto.server import ThreadedMotoServer
 from PIL import Image
 from test_distortions_distort import CLI, contents, new
@@ -33,6 +35,7 @@ from study.folder import Study
 from study.image_store import AddressImages, FolderImages, image_store
 from study.settings import parse_settings
 from study.sources import pixels
+from webapp.app import create_app
 from webapp.simulate import main as simulate
 
 PNG = b"these are the bytes of an image"
@@ -116,13 +119,14 @@ def eyetune(*arguments: str | Path) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-def test_workers_write_to_s3_and_every_stage_reads_it(tmp_path, photographs, expected, s3, capsys):
-    """Real HTTP, two workers; images that have gone are made again, and other objects are left alone."""
+def test_a_study_in_s3_is_made_again_where_images_have_gone_and_is_shown(tmp_path, photographs, expected, s3, capsys):
+    """Through real HTTP; other objects are left alone."""
     bucket = tmp_path.name
     root = new(tmp_path / "study", photographs, stimuli=f"s3://{bucket}/my/study")
-    eyetune("distort", root, "--workers", "2")
+    main([str(root), "--workers", "1"])
     kept = {f"my/study/{name}": data for name, data in images(expected / "stimuli").items()}
     assert objects(s3, bucket) == kept and tables(root) == tables(expected) and not (root / "stimuli").exists()
+    capsys.readouterr()
     main([str(root)])
     assert "made already" in capsys.readouterr().out
 
@@ -166,7 +170,7 @@ def test_a_dask_cluster_writes_to_s3(tmp_path, photographs, expected, s3):
 
 @pytest.mark.parametrize("protocol", ["s3", "disk"])
 def test_an_image_is_whole_or_not_there_whenever_a_run_is_killed(tmp_path, photographs, expected, s3, protocol):
-    """Killed as soon as there is an image, then the same command; the result is as if nothing had been."""
+    """Two workers, killed as soon as there is an image, then two others; the result is as if nothing had been."""
     address = f"s3://{tmp_path.name}/killed" if protocol == "s3" else f"disk://{tmp_path}/images"
     root = new(tmp_path / "study", photographs, stimuli=address)
     command = [*CLI, "distort", str(root), "--workers", "2"]
@@ -184,8 +188,7 @@ def test_an_image_is_whole_or_not_there_whenever_a_run_is_killed(tmp_path, photo
     process.wait()
     found = there()
     assert found and all(name == f"{sha256(data)}.png" for name, data in found.items() if name.endswith(".png"))
-    assert not (root / "stimuli.parquet").exists()
-    main([str(root), "--workers", "1"])
+    eyetune("distort", root, "--workers", "2")
     assert there() == images(expected / "stimuli") and tables(root) == tables(expected)
 
 
@@ -239,7 +242,7 @@ def test_stores_are_alike(tmp_path, memory, stores):
 def test_the_page_the_forms_and_the_metric_read_an_address(make_study, memory, tmp_path):
     """As from a folder, and no observer's browser is told of the address."""
     hits = {"question": "form", "upload": "public", "images_url": "http://127.0.0.1/public"}
-    study, local = make_study(stimuli=memory, hits=hits), make_study("local")
+    study, local = make_study(stimuli=memory, hits=hits, photographs=2), make_study("local", photographs=2)
     assert study.images.digests() == local.images.digests() and not (study.root / "stimuli").exists()
     study.check_images()
     _, responses, texts, shown = whole_session(study)
@@ -257,6 +260,19 @@ def test_the_page_the_forms_and_the_metric_read_an_address(make_study, memory, t
         export_bapps(each, tmp_path / "bapps" / each.root.name)
         exported.append(contents(tmp_path / "bapps" / each.root.name))
     assert exported[0] == exported[1]
+
+
+def test_an_image_that_goes_while_the_page_is_shown_is_an_error_without_the_address(make_study, memory):
+    study = make_study(stimuli=memory)
+    client = create_app(study).test_client()
+    address = "/" + client.post("/join", data=ticket_body(study), headers=FORM).headers["Location"]
+    [trial] = client.get(f"{address}/next").json["trials"][:1]
+    image = urljoin(address, trial["left"])
+    assert client.get(image).status_code == 200
+    study.images.remove(study.images.digests())
+    answer = client.get(image)
+    assert answer.status_code == 500
+    assert b"memory" not in answer.data + repr(answer.headers).encode()
 
 
 def test_an_altered_and_a_missing_image_at_an_address_are_named(make_study, memory):
