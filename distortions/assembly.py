@@ -150,7 +150,7 @@ def summary(study: Study, result: Result, others: int) -> str:
     targets = [("bpp", target, f"{target:g}") for target in sorted(settings.rates.bits_per_pixel)]
     for measure, values, _ in aims_of(study):
         targets += [(measure.unit, target, quality_name((measure.name, target))) for target in sorted(values)]
-    wide = max(10, *(len(name) for _, _, name in targets))
+    wide = max([10, *(len(name) for _, _, name in targets)])
     lines = [f"{'codec':<{width}}  {'target bpp':>{wide}}  achieved bpp  photographs  unreachable"]
     rates: dict[tuple[str, str], dict[str, list[float]]] = {}
     for stimulus in result.stimuli:
