@@ -50,7 +50,7 @@ def main() -> None:
         print(f"{name:<26}" + "".join(f"{psnr(image, one):7.1f}" for one in made))
     figure.subplots_adjust(0.005, 0.002, 0.995, 0.985, wspace=0.02, hspace=0.2)
     options.out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out / "sheet.jpg", dpi=130, pil_kwargs={"quality": 82, "optimize": True})
+    figure.savefig(options.out / "sheet.jpg", dpi=122, pil_kwargs={"quality": 78, "optimize": True})
 
 
 if __name__ == "__main__":

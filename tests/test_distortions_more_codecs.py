@@ -182,6 +182,15 @@ def test_padding_of_hevc_is_in_its_first_byte():
     assert hevc.decode(hevc.encode(image[:9, :33])).shape == (9, 33, 3)
 
 
+@pytest.mark.parametrize("settings", [{"subsampling": "4:4:4"}, {"subsampling": "4:2:2", "depth": 10}])
+def test_hevc_is_bpg_without_its_file(settings):
+    """The same pixels; BPG leaves most of the stream's headers out."""
+    image = photograph(1, 64)
+    hevc, bpg = (CODECS[name](**settings) for name in ("hevc", "bpg"))
+    bare, file = hevc.encode(image), bpg.encode(image)
+    assert np.array_equal(hevc.decode(bare), bpg.decode(file)) and 0 < len(bare) - len(file) < 100
+
+
 @pytest.mark.parametrize("name", ["hevc", "av1"])
 def test_a_damaged_stream_is_an_error_of_one_line(name):
     data = CODECS[name]().encode(photograph(1, 64))

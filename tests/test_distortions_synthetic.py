@@ -12,7 +12,7 @@ from PIL import Image
 
 from distortions.catalogue import configured
 from distortions.distort import main
-from distortions.synthetic import blur, colour, noise, resampling, spatial
+from distortions.synthetic import blur, colour, denoising, noise, resampling, spatial
 from distortions.synthetic.distorter import GROUPS, NAMES, Distorter, distorted
 from distortions.synthetic.levels import KINDS, LEVELS
 from distortions.synthetic.spaces import floats, from_lab, from_ycbcr, lab, ycbcr
@@ -53,7 +53,14 @@ def test_the_seed_decides(name):
     assert np.array_equal(distorter.distort(image, 0, "one"), image)
 
 
-CHANCY = {name for name in KINDS if KINDS[name].group in ("noise", "patches")} | {"motion-blur", "mean-shift", "warp"}
+CHANCY = {name for name in KINDS if KINDS[name].group in ("noise", "patches")} | {
+    "motion-blur",
+    "denoising",
+    "mean-shift",
+    "warp",
+    "linear-warp",
+    "affine",
+}
 
 
 @pytest.mark.parametrize("name", sorted(CHANCY))
@@ -77,6 +84,28 @@ def test_levels_and_sources_are_stated():
         steps = np.diff(kind.amounts)
         assert (steps > 0).all() or (steps < 0).all()
         assert kind.source.split()[0] in ("KADID-10k", "BAPPS") and kind.source.split()[0] in kind.function.__doc__
+        assert 0 <= kind.stated <= (5 if kind.source.startswith("KADID-10k") else 0)
+
+
+def test_all_of_kadid_but_its_two_codecs_are_there():
+    """Its kinds are numbered 1 to 25; 9 is JPEG 2000, 10 JPEG, and contrast (25) goes both ways."""
+    numbers = Counter(int(kind.source.split()[1]) for kind in KINDS.values() if kind.source.startswith("KADID-10k"))
+    assert set(numbers) == set(range(1, 26)) - {9, 10} and {n for n in numbers if numbers[n] > 1} == {25}
+
+
+def test_the_amounts_that_kadid_states_are_kept():
+    """As in imdist_generator.m, which made its images; the other ones in order, below them."""
+    stated = {
+        1: (0.1, 0.5, 1, 2, 5), 2: (1, 2, 4, 6, 8), 3: (1, 2, 4, 6, 10), 4: (1, 3, 6, 8, 12), 5: (1, 3, 6, 8, 12),
+        6: (64, 48, 32, 16, 8), 7: (0.4, 0.2, 0.1, 0, -0.4), 8: (1, 2, 3, 6, 9), 11: (0.001, 0.002, 0.003, 0.005, 0.01),
+        12: (0.0001, 0.0005, 0.001, 0.002, 0.003), 13: (0.001, 0.005, 0.01, 0.02, 0.03),
+        14: (0.001, 0.005, 0.01, 0.02, 0.05), 15: (0.01, 0.03, 0.05, 0.1, 0.15), 16: (0.1, 0.2, 0.4, 0.7, 1.1),
+        17: (0.05, 0.1, 0.2, 0.4, 0.8), 19: (0.05, 0.1, 0.2, 0.5, 1), 20: (20, 40, 60, 80, 100),
+        21: (0.01, 0.05, 0.1, 0.2, 0.5), 22: (20, 16, 13, 10, 7), 23: (2, 4, 6, 8, 10),
+    }  # fmt: skip
+    for kind in KINDS.values():
+        if kind.stated:
+            assert kind.amounts[-kind.stated :] == stated[int(kind.source.split()[1])][-kind.stated :]
 
 
 def test_colour_spaces_go_there_and_back():
@@ -103,6 +132,9 @@ def test_noise_has_the_variance_it_states():
     salted = noise.impulse_noise(middle, 0.03, np.random.default_rng(0))
     assert (salted == 255).mean() == pytest.approx(0.015, abs=0.001) == (salted == 0).mean()
     assert (salted == 128).mean() == pytest.approx(0.97, abs=0.002)
+    uniform = noise.uniform_noise(middle, 0.01, np.random.default_rng(0))
+    assert mse(uniform, middle) == pytest.approx(0.01 * 255**2 + 1 / 12, rel=0.02)
+    assert abs(uniform.astype(int) - 128).max() <= 0.01**0.5 * 3**0.5 * 255 + 0.5
     board = noise.checkerboard(middle, 10 / 255, CHANCE)
     assert (
         set(np.unique(board)) == {118, 138}
@@ -127,9 +159,45 @@ def test_blur_of_one_pixel_by_hand():
     assert spread[1] == pytest.approx(10**2 / 12, rel=0.1) and spread[0] < 0.3  # of a line's length, and its width
 
 
+def test_the_bilateral_filter_by_hand():
+    """A step of .5 is kept where the deviation is far below it and blurred where it is far above; by its definition."""
+    step = grey(64)
+    step[:, 12:] = 192
+    assert np.array_equal(blur.bilateral_filter(step, 0.05, CHANCE), step)
+    soft = blur.bilateral_filter(step, 50, CHANCE)[12, :, 0].astype(int)
+    assert (np.diff(soft) >= 0).all() and soft[11] > 80 and soft[6] == 64
+    image = photograph(5, 16)
+    values = image.astype(float) / 255
+    y, x = np.indices((16, 16))
+    for row, column in ((8, 8), (9, 7)):  # all within the radius lies in the picture
+        near = np.hypot(y - row, x - column) <= 5
+        weight = near * np.exp(
+            -((values - values[row, column]) ** 2).sum(axis=2) / (2 * 0.1**2)
+            - ((y - row) ** 2 + (x - column) ** 2) / (2 * 2.5**2)
+        )
+        mean = (weight[..., None] * values).sum(axis=(0, 1)) / weight.sum()
+        assert np.abs(blur.bilateral_filter(image, 0.1, CHANCE)[row, column] - 255 * mean).max() < 0.51
+
+
+def test_noise_is_taken_away_again():
+    """Nearly all of it from a flat picture, and a picture comes nearer to what it was; what is fine is lost."""
+    for variance in (0.01, 0.03):
+        left = denoising.denoising(grey(128, 96), variance, np.random.default_rng(0))
+        assert mse(left, grey(128, 96)) < 0.05 * variance * 255**2
+    y, x = np.indices((96, 96))
+    smooth = np.repeat((128 + 90 * np.sin(x / 9) * np.cos(y / 13)).astype(np.uint8)[..., None], 3, axis=2)
+    noisy = noise.white_noise(smooth, 0.01, np.random.default_rng(0))
+    assert mse(denoising.denoising(smooth, 0.01, np.random.default_rng(0)), smooth) < 0.1 * mse(noisy, smooth)
+    fine = grey(128, 96)
+    fine[::2, ::2] = 150
+    left, detail = denoising.denoising(fine, 0.05, np.random.default_rng(0)), fine - fine.mean()
+    assert 0 <= (left * detail).sum() / (detail**2).sum() < 0.3  # the share of it that is kept
+
+
 def test_nothing_happens_to_a_flat_picture_that_has_no_detail():
     flat = grey(90)
-    for name in ("gaussian-blur", "lens-blur", "motion-blur", "sharpen", "jitter", "warp", "shift", "perspective"):
+    blurred = {name for name in KINDS if KINDS[name].group in ("blur", "sharpness", "places")} - {"denoising"}
+    for name in blurred:
         assert abs(distorted(flat, name, 5, np.random.default_rng(0)).astype(int) - 90).max() <= 1, name
 
 
@@ -186,6 +254,42 @@ def test_straight_lines_stay_straight_in_perspective():
     ramp = np.repeat((x * 3 + 20).astype(np.uint8)[..., None], 3, axis=2)
     result = spatial.perspective(ramp, 4, np.random.default_rng(0))[..., 0].astype(float)[8:-8, 8:-8]
     assert np.abs(np.diff(result, 2, axis=1)).max() <= 2  # close to linear still: four corners, no wave
+
+
+def ramps(side: int) -> np.ndarray:
+    """Red rises to the right and green downwards, 3 values a pixel: where pixels come from can be read off them."""
+    y, x = np.indices((side, side))
+    return np.stack([3 * x + 20, 3 * y + 20, 0 * x], axis=-1).astype(np.uint8)
+
+
+def read_off(result: np.ndarray) -> np.ndarray:
+    """`(2, H, W)`: how far to the right and down of each pixel its value came from."""
+    y, x = np.indices(result.shape[:2])
+    return np.stack([(result[..., 0] - 20.0) / 3 - x, (result[..., 1] - 20.0) / 3 - y])
+
+
+def test_an_affine_map_keeps_the_middle_and_moves_a_corner_as_far_as_it_says():
+    """Displacements, read off ramps, are linear in the place."""
+    y, x = np.indices((65, 65))[:, 8:-8, 8:-8] - 32
+    for seed in range(5):
+        moved = read_off(spatial.affine(ramps(65), 4, np.random.default_rng(seed)))[:, 8:-8, 8:-8]
+        design = np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
+        fitted, *_ = np.linalg.lstsq(design, moved.reshape(2, -1).T, rcond=None)
+        assert np.abs(design @ fitted - moved.reshape(2, -1).T).max() < 0.25  # half a value is a sixth of a pixel
+        assert np.abs(fitted[0]).max() < 0.05
+        corners = [np.hypot(*(np.array([1, 32.5 * i, 32.5 * j]) @ fitted)) for i in (-1, 1) for j in (-1, 1)]
+        assert max(corners) == pytest.approx(4, rel=0.05)
+
+
+def test_a_linear_warp_bends_at_its_points_and_nowhere_else():
+    """A row's displacements lie on three lines between points at 0, 21, 42, 63; a cubic warp's do not."""
+
+    def misfit(distort) -> float:
+        rows = np.concatenate([read_off(distort(ramps(64), 3, np.random.default_rng(k)))[:2, 32] for k in range(5)])
+        parts = [(row[a:b], np.arange(a, b)) for row in rows for a, b in ((8, 22), (21, 43), (42, 56))]
+        return max(np.abs(np.polyval(np.polyfit(x, part, 1), x) - part).max() for part, x in parts)
+
+    assert misfit(spatial.linear_warp) < 0.3 < misfit(spatial.warp)
 
 
 def test_a_chain_has_kinds_of_different_groups_in_any_order():

@@ -13,6 +13,9 @@ OVERSAMPLING = 8
 SHARPENED = 3.0
 """Pixels, the deviation of the blur that `sharpen` takes detail to be the difference from. KADID-10k's radius."""
 
+BILATERAL = 5
+"""Pixels, the radius within which `bilateral_filter` looks: twice the deviation of its weights by distance."""
+
 
 def gaussian_blur(image: Pixels, deviation: float, random: np.random.Generator) -> Pixels:
     """Gaussian blur of standard `deviation` in pixels. KADID-10k 1, TID2013 8, BAPPS."""
@@ -44,6 +47,25 @@ def sharpen(image: Pixels, amount: float, random: np.random.Generator) -> Pixels
     lightness = values[..., :1]
     values[..., :1] = lightness + np.float32(amount) * (lightness - gaussian(lightness, SHARPENED))
     return pixels(from_lab(values))
+
+
+def bilateral_filter(image: Pixels, deviation: float, random: np.random.Generator) -> Pixels:
+    """The mean of near pixels, each weighted by how little its RGB in [0, 1] differs: a Gaussian of `deviation`. BAPPS.
+
+    The weights fall with the distance in pixels too. Tomasi and Manduchi, ICCV 1998.
+    """
+    values = np.moveaxis(floats(image), 2, 0)
+    height, width = image.shape[:2]
+    padded = np.pad(values, ((0, 0), (BILATERAL, BILATERAL), (BILATERAL, BILATERAL)), mode="edge")
+    total, weights = np.zeros_like(values), np.zeros((height, width), np.float32)
+    places = range(-BILATERAL, BILATERAL + 1)
+    for y, x in [(y, x) for y in places for x in places if y * y + x * x <= BILATERAL**2]:
+        other = padded[:, BILATERAL + y : BILATERAL + y + height, BILATERAL + x : BILATERAL + x + width]
+        difference = ((other - values) ** 2).sum(axis=0) / np.float32(2 * deviation**2)
+        weight = np.exp(-difference - np.float32(2 * (y * y + x * x) / BILATERAL**2))
+        total += weight * other
+        weights += weight
+    return pixels(np.moveaxis(total / weights, 0, 2))
 
 
 def gaussian(values: Floats, deviation: float) -> Floats:

@@ -11,6 +11,12 @@ def white_noise(image: Pixels, variance: float, random: np.random.Generator) -> 
     return pixels(floats(image) + _normal(image, random) * np.float32(variance**0.5))
 
 
+def uniform_noise(image: Pixels, variance: float, random: np.random.Generator) -> Pixels:
+    """Noise that is uniform between two values, independent in each pixel and channel. BAPPS."""
+    noise = random.random(image.shape, dtype=np.float32) - np.float32(0.5)
+    return pixels(floats(image) + noise * np.float32((12 * variance) ** 0.5))
+
+
 def colour_component_noise(image: Pixels, variance: float, random: np.random.Generator) -> Pixels:
     """Gaussian noise added to Y, Cb and Cr alike, so that it looks coloured. KADID-10k 12, TID2013 2."""
     return pixels(from_ycbcr(ycbcr(floats(image)) + _normal(image, random) * np.float32(variance**0.5)))

@@ -74,14 +74,26 @@ def perspective(image: Pixels, distance: float, random: np.random.Generator) -> 
     return pixels(_moved(floats(image), (d * x + e * y + f) / scale - y, (a * x + b * y + c) / scale - x, order=3))
 
 
+def affine(image: Pixels, distance: float, random: np.random.Generator) -> Pixels:
+    """The affine map about the middle, by chance, that moves the corner it moves farthest by `distance`. BAPPS."""
+    height, width = image.shape[:2]
+    matrix = random.standard_normal((2, 2))
+    corners = np.array([(height, width), (height, -width)]) / 2  # the other two move as far, the other way
+    matrix *= distance / np.hypot(*(matrix @ corners.T)).max()
+    y, x = np.indices(image.shape[:2])
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
+    down, right = (row[0] * y + row[1] * x for row in matrix)
+    return pixels(_moved(floats(image), down, right, order=3))
+
+
 def warp(image: Pixels, distance: float, random: np.random.Generator) -> Pixels:
     """Moved by random vectors of root mean square `distance`, cubic between a grid's 4 x 4 points. BAPPS."""
-    height, width = image.shape[:2]
-    y = np.linspace(0, GRID - 1, height)[:, None] + np.zeros((1, width))
-    x = np.linspace(0, GRID - 1, width)[None, :] + np.zeros((height, 1))
-    vectors = random.standard_normal((2, GRID, GRID)) * distance / math.sqrt(2)
-    field = [ndimage.map_coordinates(one, [y, x], order=3, mode="nearest") for one in vectors]
-    return pixels(_moved(floats(image), field[0], field[1], order=3))
+    return _warped(image, distance, random, order=3)
+
+
+def linear_warp(image: Pixels, distance: float, random: np.random.Generator) -> Pixels:
+    """As `warp`, but linear between the grid's points: straight lines get corners. BAPPS."""
+    return _warped(image, distance, random, order=1)
 
 
 def ghosting(image: Pixels, share: float, random: np.random.Generator) -> Pixels:
@@ -102,6 +114,15 @@ def chromatic_aberration(image: Pixels, distance: float, random: np.random.Gener
         plane = values[..., channel : channel + 1]
         values[..., channel] = _moved(plane, sign * growth * y, sign * growth * x)[..., 0]
     return pixels(values)
+
+
+def _warped(image: Pixels, distance: float, random: np.random.Generator, order: int) -> Pixels:
+    height, width = image.shape[:2]
+    y = np.linspace(0, GRID - 1, height)[:, None] + np.zeros((1, width))
+    x = np.linspace(0, GRID - 1, width)[None, :] + np.zeros((height, 1))
+    vectors = random.standard_normal((2, GRID, GRID)) * distance / math.sqrt(2)
+    field = [ndimage.map_coordinates(one, [y, x], order=order, mode="nearest") for one in vectors]
+    return pixels(_moved(floats(image), field[0], field[1], order=3))
 
 
 def _moved(values: np.ndarray, down: np.ndarray, right: np.ndarray, order: int = 1) -> np.ndarray:
