@@ -4,9 +4,9 @@
 
 20 items with Bradley-Terry scores at random places of a range, 8 or 2 logits from the worst to the best. Votes are
 SIMULATED, in sessions of 19. The random design goes through all 190 pairs in random order, again and again. Active
-choice starts with a connected, balanced design of about 10 votes an item, chosen by chance, and then takes the most
-informative spanning tree for each session (`study.design.information`). Scores are the report's: Bradley-Terry, with
-the penalty ALPHA where votes are one-sided.
+choice is the voting page's server's (`study.design.chosen`), each session one spanning tree: balanced until there are
+about 10 votes an item, then the most informative. Scores are the report's: Bradley-Terry, with the penalty ALPHA where
+votes are one-sided.
 
 Printed for each range: active choice's share of the random design's votes at the same mean width of the 95 % intervals
 (mean over seeds, 95 % t-interval, worst seed); the share of intervals that hold the true score, and the error of the
@@ -35,9 +35,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import t
 
-from analysis.bradley_terry import ALPHA, fit, is_one_sided, linked_groups, newton_scores, wins_matrix
-from study.design.graph import Candidate, connected_pairs
-from study.design.information import PILOT, active_pairs, posterior
+from analysis.bradley_terry import fit, is_one_sided, linked_groups
+from study.design.chosen import Asked, Comparisons, believed_scores, next_pairs
+from study.design.information import posterior
+from study.design.scores import ALPHA, newton_scores, wins_matrix
 from study.design.widths import INTERVAL, predicted_widths
 
 ITEMS = 20
@@ -105,10 +106,10 @@ def simulate(logits: float, seed: int, active: bool, votes: int = max(AFTER) * 5
     random = np.random.default_rng([seed, 0])
     true = true_scores(logits, seed)
     winners, losers, rows = np.zeros(0, dtype=int), np.zeros(0, dtype=int), []
-    queue = pilot(seed) if active else random.permutation(PAIRS)
+    ties, queue = Random(seed), np.zeros((0, 2), dtype=int)
     while len(winners) < votes:
         if len(queue) < SESSION:
-            new = choose(wins_matrix(winners, losers, ITEMS), seed) if active else random.permutation(PAIRS)
+            new = choose(wins_matrix(winners, losers, ITEMS), ties) if active else random.permutation(PAIRS)
             queue = np.concatenate([queue, new])
         shown, queue = queue[:SESSION], queue[SESSION:]
         first, second = shown.T
@@ -121,17 +122,11 @@ def simulate(logits: float, seed: int, active: bool, votes: int = max(AFTER) * 5
     return Run(*np.array(rows).T, winners, losers)
 
 
-def pilot(seed: int) -> NDArray:
-    """`(95, 2)` the pairs that are shown before there is anything to choose by."""
-    every = [Candidate(int(i), int(j)) for i, j in PAIRS]
-    pairs = connected_pairs(every, PILOT * ITEMS // 2 // SESSION * SESSION, Random(seed))
-    return np.array([(c.first, c.second) for c in pairs])
-
-
-def choose(wins: NDArray, seed: int) -> NDArray:
-    """`(19, 2)` the pairs of the next session, as the voting page's server would choose them."""
-    belief = posterior(wins, newton_scores(wins[None], np.array([ALPHA]))[0], ALPHA)
-    return PAIRS[active_pairs(belief, PAIRS, SESSION, seed)]
+def choose(wins: NDArray, random: Random) -> NDArray:
+    """`(19, 2)` the pairs of the next session, as the voting page's server chooses them."""
+    table = Comparisons([str(item) for item in range(ITEMS)], PAIRS, np.zeros(ITEMS, dtype=int), {})
+    seen = Asked(table, wins, np.zeros((ITEMS, ITEMS)), believed_scores(wins))
+    return PAIRS[next_pairs(seen, [SESSION] * len(PAIRS), SESSION, random)]
 
 
 def true_scores(logits: float, seed: int) -> NDArray:

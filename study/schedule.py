@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
+from study.design.chosen import Asked, awaiting, next_pairs
 from study.records import Triplet
 from study.settings import Session
 
@@ -30,11 +31,14 @@ def need_votes(triplets: Sequence[Triplet], session: Session, shown: Shown) -> l
     return [t for t in triplets if t.kind == "test" and _times(t.id, shown) < session.votes_per_triplet]
 
 
-def plan_session(triplets: Sequence[Triplet], session: Session, shown: Shown, random: Random) -> list[Showing]:
+def plan_session(
+    triplets: Sequence[Triplet], session: Session, shown: Shown, random: Random, seen: Asked | None = None
+) -> list[Showing]:
     """One observer's trials in order, practice first; empty where no test triplet needs votes any more.
 
-    Test triplets with the fewest votes come first, spread over references; ties are broken at random. A repeat is
-    shown only together with its original, after it. Only test triplets are held to `votes_per_triplet`.
+    Test triplets with the fewest votes come first, spread over references; ties are broken at random. With `seen`, for
+    active choice, those of the most informative pairs of conditions come before. A repeat is shown only together with
+    its original, after it; originals are taken by the fewest votes. Only test triplets are held to `votes_per_triplet`.
     """
     pool = need_votes(triplets, session, shown)
     if not pool:
@@ -45,7 +49,13 @@ def plan_session(triplets: Sequence[Triplet], session: Session, shown: Shown, ra
     # The originals of repeats that are left over wait, among equals, for an observer who sees them twice.
     waiting = {t.repeat_of for t in triplets if t.kind == "repeat"} if session.repeats else set()
     others = [t for t in pool if t.id not in repeated]
-    tests = originals + _fewest(others, session.trials - len(originals), shown, random, originals, waiting)
+    informative: list[Triplet] = []
+    if seen is not None:
+        informative = _informative(others, session.trials - len(originals), shown, random, originals, waiting, seen)
+    tests = originals + informative
+    if seen is None or len(tests) < session.trials:
+        others = [t for t in others if t not in informative]
+        tests += _fewest(others, session.trials - len(tests), shown, random, tests, waiting)
 
     sentinels = _fewest(_of_kind(triplets, "sentinel"), session.sentinels, shown, random)
     practice = _fewest(_of_kind(triplets, "training"), session.practice, shown, random)
@@ -80,6 +90,36 @@ def _fewest(
         ranked.append((key, triplet))
         turns[triplet.reference] += 1
     return [triplet for _, triplet in sorted(ranked, key=lambda item: item[0])[:number]]
+
+
+def _informative(
+    pool: Sequence[Triplet],
+    number: int,
+    shown: Shown,
+    random: Random,
+    originals: Sequence[Triplet],
+    waiting: Collection[str | None],
+    seen: Asked,
+) -> list[Triplet]:
+    """At most `number` triplets of the pool, of the pairs that `next_pairs` gives; of each pair those shown least.
+
+    `originals` are in the session already. Among triplets of a pair that were shown equally often, references that the
+    session has less come first.
+    """
+    of = seen.comparisons.of
+    of_pair: dict[int, list[Triplet]] = {}
+    for triplet in random.sample(pool, len(pool)):
+        if triplet.id in of:
+            of_pair.setdefault(of[triplet.id][0], []).append(triplet)
+    room = [len(of_pair.get(place, ())) for place in range(len(seen.comparisons.pairs))]
+    turns = Counter(t.reference for t in originals)
+    chosen = []
+    for place in next_pairs(awaiting(seen, Counter(t.id for t in originals)), room, number, random):
+        best = min(of_pair[place], key=lambda t: (_times(t.id, shown), t.id in waiting, turns[t.reference]))
+        of_pair[place].remove(best)
+        turns[best.reference] += 1
+        chosen.append(best)
+    return chosen
 
 
 def _arrange(trials: list[Triplet], random: Random) -> list[Triplet]:

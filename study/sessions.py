@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
 from typing import Any
 
+from study.believed_votes import believed_votes
+from study.design.chosen import Asked, Comparisons, asked, awaiting
 from study.records import Triplet
 from study.schedule import Shown, plan_session
 from study.settings import Page, Session
@@ -26,7 +28,7 @@ WITH active AS (
     GROUP BY observers.id),
 forms AS (SELECT observer FROM hits WHERE status = 'open' AND observer IS NOT NULL),
 gone AS (SELECT observer FROM recruits WHERE outcome = 'screened out' AND observer IS NOT NULL)
-SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b')
+SELECT trials.triplet, sum(trials.left_is = 'a'), sum(trials.left_is = 'b'), sum(votes.trial IS NULL)
 FROM active JOIN trials ON trials.observer = active.id LEFT JOIN votes ON votes.trial = trials.id
 WHERE CASE WHEN votes.trial IS NOT NULL THEN votes.rejected IS NULL
            ELSE :awaited AND (active.last > :since OR active.id IN forms) AND active.id NOT IN gone END
@@ -44,10 +46,26 @@ def shown(connection: sqlite3.Connection, simulated: bool, given_up_after: timed
 
     `given_up_after` 0 counts votes alone.
     """
-    since = (datetime.now(UTC) - given_up_after).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    awaited = given_up_after > timedelta(0)
-    rows = connection.execute(SHOWN, {"simulated": simulated, "since": since, "awaited": awaited})
-    return {triplet: (a_left, b_left) for triplet, a_left, b_left in rows}
+    return {triplet: (a_left, b_left) for triplet, a_left, b_left, _ in _shown(connection, simulated, given_up_after)}
+
+
+def votes_to_choose_by(
+    connection: sqlite3.Connection,
+    triplets: Sequence[Triplet],
+    session: Session,
+    comparisons: Comparisons,
+    simulated: bool = False,
+) -> Asked | None:
+    """For `new_session`: what active choice learns from the votes so far; None for choice by the fewest votes.
+
+    To be called before the transaction, because it takes longer than all the rest. A vote that comes between the two is
+    missing, so the pairs are chosen as if it had come a moment later. What limits and balances votes (`shown`, open
+    trials) is counted within the transaction.
+    """
+    assert not connection.in_transaction
+    if session.choice == "fewest":
+        return None
+    return asked(comparisons, believed_votes(connection, simulated, triplets))
 
 
 def new_session(
@@ -57,15 +75,20 @@ def new_session(
     observer: str,
     simulator: str | None = None,
     recruiter: dict[str, str] | None = None,
+    seen: Asked | None = None,
 ) -> bool:
     """Whether `observer` now has trials; False, and nothing stored, where no comparison needs votes.
 
     For a transaction of the caller's: whoever joins at the same time is counted before or after. A simulated observer's
-    session follows from its description (`simulator`, JSON).
+    session follows from its description (`simulator`, JSON). `seen` is of `votes_to_choose_by`.
     """
-    assert connection.in_transaction
+    assert connection.in_transaction and (seen is None) == (session.choice == "fewest")
     random: Random = SystemRandom() if simulator is None else Random(simulator)
-    trials = plan_session(triplets, session, shown(connection, simulated=simulator is not None), random)
+    rows = _shown(connection, simulator is not None, GIVEN_UP_AFTER)
+    if seen is not None:
+        seen = awaiting(seen, {triplet: open_ for triplet, _, _, open_ in rows})
+    counts = {triplet: (a_left, b_left) for triplet, a_left, b_left, _ in rows}
+    trials = plan_session(triplets, session, counts, random, seen)
     if not trials:
         return False
     connection.execute(
@@ -101,3 +124,13 @@ def description(trial: sqlite3.Row, trials: Sequence[sqlite3.Row], page: Page) -
         "protocol": page.protocol,
         "zoom": page.zoom,
     }
+
+
+def _shown(
+    connection: sqlite3.Connection, simulated: bool, given_up_after: timedelta
+) -> list[tuple[str, int, int, int]]:
+    """Triplet, times with a on the left, times with b, and how many of these are trials that wait for their vote."""
+    since = (datetime.now(UTC) - given_up_after).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    awaited = given_up_after > timedelta(0)
+    rows = connection.execute(SHOWN, {"simulated": simulated, "since": since, "awaited": awaited})
+    return [(triplet, a_left, b_left, open_) for triplet, a_left, b_left, open_ in rows]

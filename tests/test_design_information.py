@@ -10,16 +10,10 @@ from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import norm
 
-from analysis.bradley_terry import ALPHA, newton_scores, point_scores
+from analysis.bradley_terry import linked_groups, point_scores
 from benchmarks import active_choice
-from study.design.information import (
-    Posterior,
-    active_pairs,
-    best_trees,
-    disagreement,
-    expected_information,
-    posterior,
-)
+from study.design.information import Posterior, best_tree, disagreement, expected_information, posterior
+from study.design.scores import ALPHA, newton_scores, wins_matrix
 
 
 def every_pair(items):
@@ -95,31 +89,42 @@ def test_what_was_asked_often_or_is_decided_teaches_less():
     assert told[1] > 2 * told[0]
 
 
+def test_each_group_is_centred_for_itself_and_knows_what_it_would_know_alone():
+    """Two groups that are never compared: the same numbers as each alone, and nothing between them."""
+    wins, groups = np.zeros((9, 9)), np.array([0, 1, 0, 1, 0, 0, 1, 1, 1])
+    one, other = np.flatnonzero(groups == 0), np.flatnonzero(groups == 1)
+    wins[np.ix_(one, one)], wins[np.ix_(other, other)] = some_wins(4), some_wins(5)
+    scores = newton_scores(wins[None], np.array([ALPHA]))[0]
+    belief = posterior(wins, scores, ALPHA, groups)
+    assert np.all(belief.covariance[np.ix_(one, other)] == 0)
+    for inside in (one, other):
+        part = wins[np.ix_(inside, inside)]
+        alone = posterior(part, newton_scores(part[None], np.array([ALPHA]))[0], ALPHA)
+        assert np.allclose(belief.mean[inside], alone.mean, atol=1e-6)
+        assert np.allclose(belief.covariance[np.ix_(inside, inside)], alone.covariance, rtol=1e-5, atol=1e-8)
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.integers(2, 12), st.integers(0, 80), st.integers(0, 999), st.data())
-def test_batches_are_spanning_trees_without_a_pair_twice(items, number, seed, data):
+@given(st.integers(2, 12), st.integers(0, 999), st.data())
+def test_a_batch_is_a_spanning_tree(items, seed, data):
+    """As many pairs as it takes, all different, that link what all the pairs link; the best first."""
     pairs = every_pair(items)
     kept = data.draw(st.lists(st.booleans(), min_size=len(pairs), max_size=len(pairs)).filter(any))
-    pairs = np.random.default_rng(seed).permutation(pairs[kept])
-    turned = np.random.default_rng(seed).random(len(pairs)) < 0.5
-    pairs = np.where(turned[:, None], pairs[:, ::-1], pairs)
-    wins = some_wins(items, seed)
-    belief = posterior(wins, newton_scores(wins[None], np.array([ALPHA]))[0], ALPHA)
-    chosen = active_pairs(belief, pairs, number, seed)
-    assert len(set(chosen.tolist())) == len(chosen) == min(number, len(pairs))
-    assert np.array_equal(chosen, active_pairs(belief, pairs, number, seed))
-    graph = active_choice.wins_matrix(*pairs.T, items)
-    tree = items - active_choice.linked_groups(graph)[0]
-    if number >= tree:
-        first = pairs[chosen[:tree]]
-        linked = active_choice.linked_groups(active_choice.wins_matrix(*first.T, items))[0]
-        assert linked == items - tree
+    random = np.random.default_rng(seed)
+    pairs = random.permutation(pairs[kept])
+    pairs = np.where(random.random(len(pairs))[:, None] < 0.5, pairs[:, ::-1], pairs)
+    gains = random.random(len(pairs))
+    chosen = best_tree(gains, pairs, items)
+    groups = linked_groups(wins_matrix(*pairs.T, items))[0]
+    assert len(set(chosen.tolist())) == len(chosen) == items - groups
+    assert linked_groups(wins_matrix(*pairs[chosen].T, items))[0] == groups
+    assert (np.diff(gains[chosen]) <= 0).all() and gains[chosen[0]] == gains.max()
 
 
 def test_the_tree_is_the_best_of_all_trees():
     """Of the 16 spanning trees of four items, by hand: the three best pairs that make no ring."""
     gains = dict(zip(map(tuple, every_pair(4).tolist()), [9.0, 8, 1, 7, 2, 3], strict=True))  # 12 makes a ring
-    chosen = best_trees(np.array(list(gains.values())), every_pair(4), 4, 3)
+    chosen = best_tree(np.array(list(gains.values())), every_pair(4), 4)
     assert every_pair(4)[chosen].tolist() == [[0, 1], [0, 2], [2, 3]]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from study.blind_images import padded_length
+from study.design.chosen import Comparisons, comparisons, conditions_of
 from study.errors import InputError
 from study.folder import Study
 from study.records import Triplet
@@ -20,6 +21,8 @@ class Material:
     """The study's secret key."""
     triplets: dict[str, Triplet]
     """By id."""
+    comparisons: Comparisons
+    """For active choice."""
     digests: dict[str, str]
     """Stimulus id to the SHA-256 of its PNG file."""
     sizes: dict[str, tuple[int, int]]
@@ -47,6 +50,7 @@ def read_material(study: Study) -> Material:
         study=study,
         key=secret_key(study),
         triplets=triplets,
+        comparisons=comparisons(list(triplets.values()), conditions_of(stimuli)),
         digests=dict(zip(stimuli["id"], stimuli["sha256"], strict=True)),
         sizes={row.id: (int(row.width), int(row.height)) for row in stimuli.itertuples()},
         image_bytes=padded_length(zip(stimuli["width"], stimuli["height"], strict=True)),

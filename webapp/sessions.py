@@ -10,7 +10,7 @@ from typing import Any
 from study.records import Triplet
 from study.recruits import Arrival, Standing, bind, close, standing, turn_away
 from study.schedule import need_votes
-from study.sessions import new_session, shown, trials_of
+from study.sessions import new_session, shown, trials_of, votes_to_choose_by
 from study.votes import connect
 from webapp.material import Material
 
@@ -34,10 +34,11 @@ def join(
     model = None if simulator is None else json.dumps(simulator, sort_keys=True)
     triplets, session = list(material.triplets.values()), material.study.settings.session
     with connect(material.study.votes_path) as connection:
+        seen = votes_to_choose_by(connection, triplets, session, material.comparisons, simulated=model is not None)
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT 1 FROM observers WHERE id = ?", [identity]).fetchone():
             return identity
-        if not new_session(connection, triplets, session, identity, model, recruiter):
+        if not new_session(connection, triplets, session, identity, model, recruiter, seen):
             return None
         connection.execute("COMMIT")
     return identity
@@ -61,14 +62,16 @@ def join_recruited(material: Material, arrival: Arrival, recruiter: dict[str, st
     One transaction, so that one person who joins by two pages at once has one session.
     """
     recruiting, session = material.study.settings.recruiting, material.study.settings.session
+    triplets = list(material.triplets.values())
     # The address that submits the task is the worker's own, and of no use later.
     recruiter = {name: value for name, value in recruiter.items() if name != "turkSubmitTo"}
     with connect(material.study.votes_path) as connection:
+        seen = votes_to_choose_by(connection, triplets, session, material.comparisons)
         connection.execute("BEGIN IMMEDIATE")
         found = standing(connection, arrival, recruiting.sessions_per_person)
         if found == Standing():
             identity = secrets.token_hex(8)
-            if new_session(connection, list(material.triplets.values()), session, identity, recruiter=recruiter):
+            if new_session(connection, triplets, session, identity, None, recruiter, seen):
                 bind(connection, arrival, identity)
                 found = Standing(observer=identity)
             else:

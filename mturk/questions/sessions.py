@@ -17,11 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from mturk.questions.places import open_place
 from study.blind_images import pad_png, padded_length, uncompressed_png
+from study.design.chosen import comparisons, conditions_of
 from study.errors import InputError
 from study.folder import Study
 from study.page_votes import Vote, store
 from study.records import Triplet
-from study.sessions import description, new_session, trials_of
+from study.sessions import description, new_session, trials_of, votes_to_choose_by
 from study.tokens import secret_key
 from study.votes import connect
 
@@ -37,10 +38,12 @@ def plan_form_session(study: Study) -> str:
     triplets = list(_triplets(study).values())
     if not any(triplet.kind == "test" for triplet in triplets):
         raise InputError(f"{study.triplets_path}: no test triplets; make some with: eyetune distort {study.root}")
-    observer = secrets.token_hex(8)
+    observer, session = secrets.token_hex(8), study.settings.session
+    pairs = comparisons(triplets, conditions_of(study.stimuli))
     with connect(study.votes_path) as connection:
+        seen = votes_to_choose_by(connection, triplets, session, pairs)
         connection.execute("BEGIN IMMEDIATE")
-        if not new_session(connection, triplets, study.settings.session, observer):
+        if not new_session(connection, triplets, session, observer, seen=seen):
             raise InputError(
                 f"{study.root}: no comparison needs another session: all have their votes, or sessions are open that"
                 " will give them; lower hits.sessions, or raise session.votes_per_triplet"

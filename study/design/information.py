@@ -7,20 +7,10 @@ treats scores as independent, too; here the covariance is full, so it has a clos
 Information about all scores jointly was tried and is worse: it favours the closest pairs, and intervals of scores in a
 long chain of close pairs are wide.
 
-The voting page's server shows a random design until each condition has PILOT votes on average; then it chooses
-between sessions, from the votes of whom it believes:
-
-    scores = newton_scores(wins[None], np.array([ALPHA]))[0]       # analysis.bradley_terry, as in the report
-    best = active_pairs(posterior(wins, scores, ALPHA), pairs, session.trials, seed)
-
-`wins` is `wins_matrix` over conditions, `pairs` the pairs of conditions that triplets show. The schedule then takes,
-for each pair in `best`, the test triplet of that pair with the fewest votes, in place of the triplets with the fewest
-of all. The report fits without a penalty wherever votes are not one-sided. Here ALPHA always stays, because the first
-votes are one-sided, and an infinite score has no posterior; with votes enough for an interval it makes no difference.
-
 Active choice has a price: a pair that luck made look decided is asked no more, so scores come out too far apart, and
 intervals that take the pairs as given hold the truth too rarely (`benchmarks/active_choice.py` has the figures). It
 is worth it where conditions spread over many logits. Where they are all alike, take the random design.
+`study.design.chosen` chooses by it in a running study.
 """
 
 from typing import NamedTuple
@@ -32,7 +22,6 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.special import expit, xlogy
 
 Floats = NDArray[np.float64]
-PILOT = 10  # votes a condition, on average; an earlier choice follows luck: its scores are further from the truth
 CERTAIN = 1e-12  # nats; a pair that teaches less is as far away as this
 
 
@@ -42,21 +31,29 @@ class Posterior(NamedTuple):
     mean: Floats
     """`(K,)`, centred."""
     covariance: Floats
-    """`(K, K)` of the scores less their mean."""
+    """`(K, K)` of the scores less the mean of their group; 0 between groups."""
 
 
-def posterior(wins: Floats, scores: ArrayLike, alpha: float) -> Posterior:
+def posterior(wins: Floats, scores: ArrayLike, alpha: float, groups: ArrayLike | None = None) -> Posterior:
     """The posterior after `wins` `(K, K)` (how often row beat column) at the penalised estimate `scores` `(K,)`.
 
     `alpha` > 0 is the penalty alpha sum(s²) that the scores were fitted with: a normal prior of variance 1 / (2 alpha).
+    `groups` `(K,)` says which scores can be compared; without it all can. No vote tells how far apart groups are, so
+    each is centred for itself, as in the report.
     """
     assert alpha > 0
     mean = np.asarray(scores, dtype=float)
+    _, label, size = np.unique(
+        np.zeros(len(mean)) if groups is None else np.asarray(groups), return_inverse=True, return_counts=True
+    )
+    belongs = (label[:, None] == np.arange(len(size))).astype(float)  # (K, groups)
+
+    def centred(values: Floats) -> Floats:
+        return values - belongs @ ((belongs.T @ values).T / size).T
+
     precision = information_matrix(wins + wins.T, mean) + 2 * alpha * np.eye(len(mean))
-    covariance = np.linalg.inv(precision)
-    covariance = covariance - covariance.mean(axis=0)
-    covariance = covariance - covariance.mean(axis=1, keepdims=True)
-    return Posterior(mean - mean.mean(), covariance)
+    covariance = centred(np.linalg.inv(precision))
+    return Posterior(centred(mean), centred(covariance.T))
 
 
 def information_matrix(votes: Floats, scores: Floats) -> Floats:
@@ -88,17 +85,6 @@ def expected_information(belief: Posterior, pairs: NDArray[np.int64]) -> Floats:
     return -0.5 * np.log1p(-np.minimum(told, 1 - 1e-12)).sum(axis=0)
 
 
-def active_pairs(belief: Posterior, pairs: NDArray[np.int64], number: int, seed: int) -> NDArray[np.int64]:
-    """Places `(N,)` in `pairs` `(P, 2)` of the `number` to show next (fewer where there are no more), best first.
-
-    In batches, as ASAP's: the spanning tree of the conditions with the most information, so that K - 1 votes that
-    are asked for at once tell of all conditions; then the best tree of the pairs that are left. `seed` breaks ties.
-    """
-    gains = expected_information(belief, pairs)
-    gains *= 1 + 1e-6 * np.random.default_rng(seed).random(len(gains))
-    return best_trees(gains, pairs, len(belief.mean), number)
-
-
 def disagreement(chances: ArrayLike) -> Floats:
     """`(P,)` nats, in [0, ln M], that a vote on each pair is expected to give on which of M metrics is right.
 
@@ -111,25 +97,20 @@ def disagreement(chances: ArrayLike) -> Floats:
     return np.maximum(_entropy(p.mean(axis=0)) - _entropy(p).mean(axis=0), 0)
 
 
-def best_trees(gains: Floats, pairs: NDArray[np.int64], items: int, number: int) -> NDArray[np.int64]:
-    """Places `(N,)` in `pairs` `(P, 2)`, all different, of the `number` that are chosen, tree by tree, best first.
+def best_tree(gains: Floats, pairs: NDArray[np.int64], items: int) -> NDArray[np.int64]:
+    """Places in `pairs` `(P, 2)` of the spanning tree of the `items` with the largest `gains` `(P,)`, best first.
 
-    A tree is the spanning tree of the `items` (forest, where pairs do not link them all) with the largest gains.
+    A forest, where pairs do not link all items.
     """
     low, high = np.sort(pairs, axis=1).T
     keys = low * items + high
     assert len(np.unique(keys)) == len(keys), "a pair is offered twice"
+    cost = 1 / np.maximum(gains, CERTAIN)
+    tree = minimum_spanning_tree(coo_array((cost, (low, high)), shape=(items, items)).tocsr()).tocoo()
     order = np.argsort(keys)
-    left = np.ones(len(pairs), dtype=bool)
-    chosen: list[int] = []
-    while len(chosen) < min(number, len(pairs)):
-        cost = 1 / np.maximum(gains[left], CERTAIN)
-        tree = minimum_spanning_tree(coo_array((cost, (low[left], high[left])), shape=(items, items)).tocsr()).tocoo()
-        found = np.sort(np.stack([tree.row, tree.col]), axis=0)
-        places = order[np.searchsorted(keys[order], found[0].astype(np.int64) * items + found[1])]
-        chosen += places[np.argsort(-gains[places], kind="stable")].tolist()
-        left[places] = False
-    return np.array(chosen[:number], dtype=np.int64)
+    ends = np.sort(np.stack([tree.row, tree.col]).astype(np.int64), axis=0)
+    places = order[np.searchsorted(keys[order], ends[0] * items + ends[1])]
+    return places[np.argsort(-gains[places], kind="stable")]
 
 
 def _entropy(p: Floats) -> Floats:
