@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -239,7 +240,7 @@ def test_columns_are_interpolated_by_the_filters(samples, siting, odd):
 def test_chroma_keeps_its_place(siting):
     """A ramp goes down and up again to itself, away from the edges, by either siting; with the other it moves."""
     ramp = np.tile(np.arange(20, 84), (32, 1)).astype(np.int64)
-    half = chroma.halved(ramp, 8, siting, True).astype(np.uint16)
+    half = chroma.halved(ramp.astype(np.uint16), range(16), 8, siting, True).astype(np.uint16)
     assert half.shape == (16, 32)
     back = chroma.enlarged(half, range(32), 64, 8, siting, True)
     assert np.abs(back - ramp)[:, 16:-16].max() <= 1
@@ -249,15 +250,35 @@ def test_chroma_keeps_its_place(siting):
 
 
 def test_strips_of_an_image_fit_together(monkeypatch):
-    """Converted 5 rows at a time, an image is the same as in one."""
+    """Converted 5 rows at a time, either way, an image is the same as in one."""
     image = photograph(3, 64)[:53, :41]
     for format in FORMATS:
         written = Header(41, 53, format)
-        planes = colour.planes_of(image, written)
         monkeypatch.setattr(colour, "STRIP", 10_000)
+        planes = colour.planes_of(image, written)
         whole = colour.image_of(planes, written)
         monkeypatch.setattr(colour, "STRIP", 5 * 41)
+        for plane, alike in zip(planes, colour.planes_of(image, written), strict=True):
+            assert np.array_equal(plane, alike)
         assert np.array_equal(colour.image_of(planes, written), whole)
+
+
+@pytest.mark.parametrize("format", ["grey", "4:2:0", "4:2:2 MPEG-2", "4:4:4"])
+def test_converting_takes_memory_near_the_images_own(format, monkeypatch):
+    """Planes of 16 bits are twice an image's 8; half of two of them again while chroma is made smaller."""
+    monkeypatch.setattr(colour, "STRIP", 2**13)
+    image = np.tile(photograph(3, 100), (6, 10, 1))
+    written = Header(1000, 600, format)
+    tracemalloc.start()
+    try:
+        planes = colour.planes_of(image, written)
+        _, there = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        colour.image_of(planes, written)
+        _, back = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert there < 4 * image.nbytes and back < 4 * image.nbytes
 
 
 @pytest.mark.parametrize("space", COLOURS)

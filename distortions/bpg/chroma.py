@@ -39,13 +39,18 @@ def enlarged(chroma: Plane, rows: range, width: int, depth: int, siting: str, ha
     return _clipped(_taken_up(lines, columns, UP[siting], 1) + (1 << 19 - depth) >> 20 - depth, depth)
 
 
-def halved(chroma: NDArray[np.int64], depth: int, siting: str, halve_rows: bool) -> NDArray[np.int64]:
-    """A chroma plane of half the width, rounded up, and with `halve_rows` of half the height."""
-    sums = _taken_down(chroma, DOWN[siting], 1)
+def halved(chroma: Plane, rows: range, depth: int, siting: str, halve_rows: bool) -> NDArray[np.int64]:
+    """Samples `(len(rows), W / 2 rounded up)` of a plane of half the width, and with `halve_rows` of half the height.
+
+    `rows` are those of the smaller plane, of a chroma plane at the luma's places.
+    """
     if not halve_rows:
-        return _clipped(sums + 64 >> 7, depth)
+        return _clipped(_taken_down(chroma[rows.start : rows.stop], DOWN[siting]) + 64 >> 7, depth)
+    weights, first = DOWN["between"]
+    needed = np.arange(2 * rows.start + first, 2 * (rows.stop - 1) + first + len(weights))
     shift = depth - 7
-    sums = _taken_down(sums + (1 << shift - 1) >> shift, DOWN["between"], 0)
+    lines = _taken_down(np.take(chroma, needed, 0, mode="clip"), DOWN[siting]) + (1 << shift - 1) >> shift
+    sums = sum(weight * lines[k:][: 2 * len(rows) : 2] for k, weight in enumerate(weights))
     return _clipped(sums + (1 << 20 - depth) >> 21 - depth, depth)
 
 
@@ -63,14 +68,14 @@ def _taken_up(
     return total
 
 
-def _taken_down(samples: NDArray[np.int64], taps: tuple[Sequence[int], int], axis: int) -> NDArray[np.int64]:
+def _taken_down(samples: Plane, taps: tuple[Sequence[int], int]) -> NDArray[np.int64]:
+    """Sums of taps times samples along rows, at every other luma place."""
     weights, first = taps
-    size = samples.shape[axis]
-    places = np.arange(0, size, 2)
+    places = np.arange(0, samples.shape[1], 2)
     total = np.zeros((), np.int64)
     for k, weight in enumerate(weights):
         if weight:
-            total = total + np.take(samples, np.clip(places + first + k, 0, size - 1), axis) * weight
+            total = total + np.take(samples, places + first + k, 1, mode="clip").astype(np.int64) * weight
     return total
 
 

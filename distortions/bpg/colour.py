@@ -43,6 +43,31 @@ def siting(format: str) -> str:
 
 def planes_of(image: Pixels, header: Header) -> list[Plane]:
     """The picture's planes, of an `(H, W, 3)` image: one if grey, else three, chroma subsampled as the header says."""
+    height, width = image.shape[:2]
+    planes = [np.empty((height, width), np.uint16) for _ in range(1 if header.format == "grey" else 3)]
+    for rows in _strips(height, width):
+        for plane, value in zip(planes, _samples(image[rows.start : rows.stop], header), strict=False):
+            plane[rows.start : rows.stop] = np.clip(value, 0, (1 << header.depth) - 1)
+    if header.format not in ("grey", "4:4:4"):
+        planes[1:] = [_halved(plane, header) for plane in planes[1:]]
+    return list(planes)
+
+
+def _strips(height: int, width: int) -> list[range]:
+    step = -(-STRIP // width)
+    return [range(begin, min(begin + step, height)) for begin in range(0, height, step)]
+
+
+def _halved(chroma: NDArray[np.uint16], header: Header) -> NDArray[np.uint16]:
+    rows_too, (height, width) = header.format.startswith("4:2:0"), chroma.shape
+    small = np.empty((-(-height // 2) if rows_too else height, -(-width // 2)), np.uint16)
+    for rows in _strips(small.shape[0], width):
+        small[rows.start : rows.stop] = halved(chroma, rows, header.depth, siting(header.format), rows_too)
+    return small
+
+
+def _samples(image: Pixels, header: Header) -> list[NDArray[np.int64]]:
+    """Three planes of full size, not clipped; a grey picture's first is its luma."""
     red, green, blue = (image[..., channel].astype(np.int64) for channel in range(3))
     depth, scale = header.depth, _Scale.of(header)
     shift = 31 - depth
@@ -52,46 +77,37 @@ def planes_of(image: Pixels, header: Header) -> list[Plane]:
     luma, chroma = scale.luma * 2**shift / 255, scale.chroma * 2**shift / 255
 
     if header.colour == "rgb":
-        values = [channel * round(luma) + black >> shift for channel in (green, blue, red)]
-    elif header.colour == "ycgco":
+        return [channel * round(luma) + black >> shift for channel in (green, blue, red)]
+    if header.colour == "ycgco":
         a, b = round(luma / 2) * green, round(luma / 4) * (red + blue)
         orange = round(luma / 2) * (red - blue)
-        values = [a + b + black >> shift, (a - b + half >> shift) + centre, (orange + half >> shift) + centre]
-    else:
-        k_r, k_b = LUMA[header.colour]
-        k_g = 1 - k_r - k_b
-        rows = [
-            (k_r * luma, k_g * luma, k_b * luma),
-            (-0.5 * k_r / (1 - k_b) * chroma, -0.5 * k_g / (1 - k_b) * chroma, 0.5 * chroma),
-            (0.5 * chroma, -0.5 * k_g / (1 - k_r) * chroma, -0.5 * k_b / (1 - k_r) * chroma),
-        ]
-        values = []
-        for row, offset, added in zip(rows, (black, half, half), (0, centre, centre), strict=True):
-            r, g, b = map(round, row)
-            values.append((r * red + g * green + b * blue + offset >> shift) + added)
-    values = [np.clip(value, 0, (1 << depth) - 1) for value in values]
-    if header.format == "grey":
-        values = values[:1]
-    elif header.format != "4:4:4":
-        rows_too = header.format.startswith("4:2:0")
-        values[1:] = [halved(value, depth, siting(header.format), rows_too) for value in values[1:]]
-    return [value.astype(np.uint16) for value in values]
+        return [a + b + black >> shift, (a - b + half >> shift) + centre, (orange + half >> shift) + centre]
+    k_r, k_b = LUMA[header.colour]
+    k_g = 1 - k_r - k_b
+    rows = [
+        (k_r * luma, k_g * luma, k_b * luma),
+        (-0.5 * k_r / (1 - k_b) * chroma, -0.5 * k_g / (1 - k_b) * chroma, 0.5 * chroma),
+        (0.5 * chroma, -0.5 * k_g / (1 - k_r) * chroma, -0.5 * k_b / (1 - k_r) * chroma),
+    ]
+    values = []
+    for row, offset, added in zip(rows, (black, half, half), (0, centre, centre), strict=True):
+        r, g, b = map(round, row)
+        values.append((r * red + g * green + b * blue + offset >> shift) + added)
+    return values
 
 
 def image_of(planes: list[Plane], header: Header) -> Pixels:
     """The `(H, W, 3)` image of the picture's planes, cropped to its size."""
     image = np.empty((header.height, header.width, 3), np.uint8)
-    step = -(-STRIP // header.width)
-    for begin in range(0, header.height, step):
-        rows = range(begin, min(begin + step, header.height))
-        luma = planes[0][begin : rows.stop].astype(np.int64)
+    for rows in _strips(header.height, header.width):
+        luma = planes[0][rows.start : rows.stop].astype(np.int64)
         if header.format in ("grey", "4:4:4"):
-            chroma = [plane[begin : rows.stop].astype(np.int64) for plane in planes[1:]]
+            chroma = [plane[rows.start : rows.stop].astype(np.int64) for plane in planes[1:]]
         else:
             where, rows_too = siting(header.format), header.format.startswith("4:2:0")
             chroma = [enlarged(plane, rows, header.width, header.depth, where, rows_too) for plane in planes[1:]]
         for channel, value in enumerate(_rgb(luma, chroma, header)):
-            image[begin : rows.stop, :, channel] = np.clip(value, 0, 255)
+            image[rows.start : rows.stop, :, channel] = np.clip(value, 0, 255)
     return image
 
 
