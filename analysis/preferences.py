@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.proportions import wilson
+from analysis.scaling import condition_name
 from study.folder import count_votes
 
 SIDES = ("codec", "target_bits_per_pixel", "bits_per_pixel", "settings")
@@ -14,6 +15,10 @@ TRIPLET_COLUMNS = [
 ]  # fmt: skip
 PAIR_COLUMNS = [
     "codec", "other", "target_bits_per_pixel", "triplets", "votes", "wins", "losses", "share", "low", "high",
+]  # fmt: skip
+REFERENCE_COLUMNS = [
+    "condition", "codec", "target_bits_per_pixel", "bits_per_pixel", "triplets", "votes", "told", "share", "low",
+    "high",
 ]  # fmt: skip
 
 
@@ -65,6 +70,34 @@ def codec_preferences(table: pd.DataFrame, order: list[str]) -> pd.DataFrame:
     places = result[["codec", "other"]].apply(lambda column: column.map(rank))
     by = pd.DataFrame({"rate": result["target_bits_per_pixel"], "codec": places["codec"], "other": places["other"]})
     return result.loc[by.sort_values(["rate", "codec", "other"], na_position="last").index].reset_index(drop=True)
+
+
+def told_from_reference(table: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    """One row a condition that was shown against the reference itself, REFERENCE_COLUMNS, by codec and rate.
+
+    `table` is `triplet_table`'s; only comparisons named `jnd` count. `told` are votes for the reference. Who sees no
+    difference chooses either, so at a share of 75 % half of the votes tell the two apart: 1 JND.
+    """
+    chosen = table[table["comparison"] == "jnd"]
+    turned = (chosen["codec_a"] == "reference").to_numpy()
+    other = {name: np.where(turned, chosen[f"{name}_b"], chosen[f"{name}_a"]) for name in SIDES}
+    rows = pd.DataFrame(
+        other | {"votes": chosen["votes"], "told": np.where(turned, chosen["prefer_a"], chosen["prefer_b"])}
+    )
+    rows = rows.astype({"target_bits_per_pixel": float, "bits_per_pixel": float})
+    rows["condition"] = [
+        condition_name(codec, target, settings)
+        for codec, target, settings in zip(rows["codec"], rows["target_bits_per_pixel"], rows["settings"], strict=True)
+    ]
+    result = rows.groupby("condition", as_index=False).agg(
+        codec=("codec", "first"), target_bits_per_pixel=("target_bits_per_pixel", "first"),
+        bits_per_pixel=("bits_per_pixel", "mean"), triplets=("votes", "size"), votes=("votes", "sum"),
+        told=("told", "sum"),
+    )  # fmt: skip
+    result["share"] = result["told"] / result["votes"]
+    result["low"], result["high"] = wilson(result["told"], result["votes"])
+    result["rank"] = result["codec"].map({name: place for place, name in enumerate(order)})
+    return result.sort_values(["rank", "bits_per_pixel", "condition"], ignore_index=True)[REFERENCE_COLUMNS]
 
 
 def codec_order(listed: list[str], stimuli: pd.DataFrame) -> list[str]:

@@ -34,6 +34,10 @@ def write_report(study: Study, found: Results, command: list[str]) -> Path:
         "bradley_terry.csv": scores,
         "summary.csv": summary(found),
     }
+    if len(found.against_reference):
+        tables["against_reference.csv"] = found.against_reference
+    else:
+        (folder / "against_reference.csv").unlink(missing_ok=True)  # of an earlier report on other votes
     for name, table in tables.items():
         write_text(folder / name, table.assign(voters=found.voters).to_csv(index=False, float_format="%.6g"))
     drawn = draw_figures(found)
@@ -93,6 +97,7 @@ def render(study: Study, found: Results, drawn: dict[str, str], tables: list[str
         rate_preferences=found.preferences[~pooled].to_dict("records"),
         conditions=found.conditions.to_dict("records"),
         codecs=found.codecs.to_dict("records"),
+        against_reference=found.against_reference.to_dict("records"),
         figure={name: inline(drawn[name], name) if name in drawn else None for name in FIGURES},
         tables=tables,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

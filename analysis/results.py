@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.agreement import Estimate
 from analysis.ceiling import ceilings
 from analysis.observers import observer_table, repeat_pairs, sides_known, with_triplets
-from analysis.preferences import codec_order, codec_preferences, triplet_table
+from analysis.preferences import codec_order, codec_preferences, told_from_reference, triplet_table
 from analysis.proportions import exact_half, share
 from analysis.scaling import scale
 from study.folder import Study, Voters, whose
@@ -31,6 +31,8 @@ class Results:
     triplets: pd.DataFrame
     observers: pd.DataFrame
     preferences: pd.DataFrame
+    against_reference: pd.DataFrame
+    """Empty but for a study of just noticeable differences."""
     conditions: pd.DataFrame
     codecs: pd.DataFrame
     condition_cautions: list[str]
@@ -70,6 +72,7 @@ def results(study: Study, voters: Voters, seed: int) -> Results:
         triplets=triplets,
         observers=observers,
         preferences=codec_preferences(triplets, order),
+        against_reference=told_from_reference(triplets, order),
         conditions=conditions,
         codecs=codecs,
         condition_cautions=condition_cautions,

@@ -22,7 +22,7 @@ def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
     None for references and where an import does not tell the codec.
     """
     names = [
-        None if codec in NO_CONDITION else _condition(codec, target, settings)
+        None if codec in NO_CONDITION else condition_name(codec, target, settings)
         for codec, target, settings in zip(
             stimuli["codec"], stimuli["target_bits_per_pixel"].astype(float), stimuli["settings"], strict=True
         )
@@ -30,7 +30,8 @@ def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
     return pd.Series(names, index=stimuli["id"].to_numpy(), dtype=object)
 
 
-def _condition(codec: str, target: float, settings: str) -> str:
+def condition_name(codec: str, target: float, settings: str) -> str:
+    """The condition of stimuli of `codec` at the target rate (NaN: none), made with `settings`."""
     if not math.isnan(target):
         return f"{codec} @ {target:g}"
     quality = target_quality(settings)
