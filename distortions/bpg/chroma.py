@@ -50,7 +50,9 @@ def halved(chroma: Plane, rows: range, depth: int, siting: str, halve_rows: bool
     needed = np.arange(2 * rows.start + first, 2 * (rows.stop - 1) + first + len(weights))
     shift = depth - 7
     lines = _taken_down(np.take(chroma, needed, 0, mode="clip"), DOWN[siting]) + (1 << shift - 1) >> shift
-    sums = sum(weight * lines[k:][: 2 * len(rows) : 2] for k, weight in enumerate(weights))
+    sums = np.zeros((), np.int64)
+    for k, weight in enumerate(weights):
+        sums = sums + weight * lines[k:][: 2 * len(rows) : 2]
     return _clipped(sums + (1 << 20 - depth) >> 21 - depth, depth)
 
 
@@ -68,7 +70,7 @@ def _taken_up(
     return total
 
 
-def _taken_down(samples: Plane, taps: tuple[Sequence[int], int]) -> NDArray[np.int64]:
+def _taken_down(samples: NDArray, taps: tuple[Sequence[int], int]) -> NDArray[np.int64]:
     """Sums of taps times samples along rows, at every other luma place."""
     weights, first = taps
     places = np.arange(0, samples.shape[1], 2)
