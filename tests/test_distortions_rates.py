@@ -1,6 +1,7 @@
 """The search for a rate: few encodes, the nearest step, and misses that are told."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -66,6 +67,38 @@ def test_four_encodes_a_target_or_fewer_on_real_photographs():
             assert sorted(found) == targets and not missed
             encodes += len(ladder.files)
     assert encodes <= 4 * len(CODECS) * len(photographs) * len(targets)
+
+
+@pytest.mark.parametrize("name", ["webp", "jpeg2000"])
+def test_a_fine_ladder_is_searched_as_well_as_by_trying_every_step(name):
+    """Within 1 % wherever any step of the whole ladder is, and else with the nearest one."""
+    ladder, whole = (Ladder(CODECS[name](), photograph(5, 96)) for _ in range(2))
+    rates = [whole.bits_per_pixel(step) for step in range(len(whole.codec.rate.values))]
+    targets = [0.4, 0.6, 0.9, 1.3, 2.0]
+    found, missed = reach(ladder, targets, 0.1)
+    assert sorted(found) == targets and not missed
+    for target, step in found.items():
+        best = min(off(rate, target) for rate in rates)
+        assert off(rates[step], target) <= max(CLOSE, best + 1e-12)
+
+
+def test_webps_ladder_is_even_along_its_quantiser():
+    """libwebp's QualityToCompression, whose cubic root is how far the quantiser is from its coarsest."""
+    values = CODECS["webp"].rate.values
+    assert (values[0], values[-1]) == (0, 100) and all(a < b for a, b in pairwise(values))
+    linear = [c * 2 / 3 if c < 0.75 else 2 * c - 1 for c in (value / 100 for value in values)]
+    np.testing.assert_allclose(np.cbrt(linear), np.arange(401) / 400, atol=1e-3)
+
+
+def test_webp_takes_3_encodes_a_target_on_photographs():
+    targets = [0.25, 0.4, 0.6, 0.9, 1.3, 2.0]
+    encodes = close = 0
+    for k in (1, 13):
+        ladder = Ladder(CODECS["webp"](), read(shared("photos/kodak") / f"kodim{k:02d}.png"))
+        found, _ = reach(ladder, targets, 0.1)
+        encodes += len(ladder.files)
+        close += sum(off(ladder.bits_per_pixel(step), target) <= 0.01 for target, step in found.items())
+    assert encodes <= 3 * 2 * len(targets) and close == 2 * len(targets)
 
 
 def test_a_rate_below_the_floor_is_missed_and_told():
