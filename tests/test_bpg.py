@@ -325,6 +325,45 @@ def test_parameter_sets_within_the_data_are_refused():
         decoding.decode(file + parameters.START + sps)
 
 
+def split(file):
+    """Header and HEVC header of a file as bytes, its picture parameters, and its slices."""
+    _, data = header.unpack(file)
+    _, data = parameters.unpack(data)
+    pps, *slices = bits.nal_units(data)
+    return file[: -len(data)], pps, slices
+
+
+def test_picture_parameters_that_no_slice_names_are_left_out(monkeypatch):
+    """A decoder makes tables as large as the picture for each: of 8 bytes, some milliseconds and a megabyte."""
+    file = encoding.encode(photograph(2, 48), Header(48, 48), 20, PRESET)
+    front, pps, slices = split(file)
+    assert pps[2] & 0x80  # number 0
+    writer = bits.BitWriter()
+    writer.ue(7)
+    others = [pps[:2] + bytes([writer.value << 1 | 1]) + pps[3:]] * 1000
+    streams = []
+    decoded = hevc.decoded
+    monkeypatch.setattr(hevc, "decoded", lambda stream, *more: streams.append(stream) or decoded(stream, *more))
+    plain = decoding.decode(file)
+    for units in ([*others, pps, *slices], [pps, *others, *slices], [pps, *slices, *others]):
+        assert np.array_equal(decoding.decode(front + parameters.START.join(units)), plain)
+    assert len(set(streams)) == 1
+    with pytest.raises(bits.FormatError, match="picture parameters number 0 are missing"):
+        decoding.decode(front + parameters.START.join([*others, *slices]))
+    with pytest.raises(bits.FormatError, match="holds no picture"):
+        decoding.decode(front + pps)
+
+
+def test_a_picture_that_is_sliced_again_and_again_is_refused(monkeypatch):
+    """A slice of some hundred bytes can hold 64 megapixels, which a decoder would decode each time it comes."""
+    front, pps, [first] = split(encoding.encode(np.zeros((1024, 1024, 3), np.uint8), Header(1024, 1024), 51, PRESET))
+    again = first[:2] + bytes([first[2] & 0x7F]) + first[3:]
+    most = decoding.MOST_SLICED // 1024**2
+    monkeypatch.setattr(hevc, "decoded", lambda *given: pytest.fail("decoded"))
+    with pytest.raises(bits.FormatError, match=f"implausible: {most + 1:,} slices of 1,024 x 1,024 pixels"):
+        decoding.decode(front + parameters.START.join([pps, first, *[again] * most]))
+
+
 @pytest.mark.parametrize("size", [(2**14, 2**12), (2**29, 2**29), (2**29, 1)])
 def test_sizes_that_the_bytes_cannot_hold_are_refused(size, monkeypatch):
     monkeypatch.setattr(hevc, "decoded", None)  # not reached

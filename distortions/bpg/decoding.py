@@ -6,7 +6,7 @@ do not animate. Alpha and CMYK are refused by name.
 
 from distortions.bpg import header as container
 from distortions.bpg import hevc, parameters
-from distortions.bpg.bits import FormatError, layer, nal_units, unit_type
+from distortions.bpg.bits import BitReader, FormatError, layer, nal_units, unescaped, unit_type
 from distortions.bpg.chroma import Plane
 from distortions.bpg.colour import image_of
 from distortions.bpg.encoding import chroma_format_idc
@@ -17,6 +17,8 @@ from study.images import Pixels
 INTRA = range(16, 24)  # BLA, IDR and CRA pictures
 OTHERS = range(16)  # pictures that need another
 PPS, PICTURE_HASH = 34, 40
+MOST_SLICED = 16 * MOST_PIXELS
+"""Slices times pixels: each slice may hold the whole picture again, in some bytes."""
 
 
 def decode(file: bytes) -> Pixels:
@@ -36,7 +38,11 @@ def decode_planes(file: bytes) -> tuple[Header, list[Plane]]:
     idc = chroma_format_idc(header.format)
     width, height = (-(-side // fields.min_cb) * fields.min_cb for side in (header.width, header.height))
     picture = Picture(idc, width, height, header.depth)
-    stream = b"".join([parameters.rebuilt(fields, picture), *(START + unit for unit in _first_picture(data))])
+    units = _first_picture(data)
+    slices = sum(unit_type(unit) in INTRA for unit in units)
+    if slices * width * height > MOST_SLICED:
+        raise FormatError(f"implausible: {slices:,} slices of {header.width:,} x {header.height:,} pixels")
+    stream = b"".join([parameters.rebuilt(fields, picture), *(START + unit for unit in units)])
     planes = hevc.decoded(stream, idc, header.depth, width, height)
     rows, columns = header.height, header.width
     halved = -(-rows // 2) if idc == 1 else rows, -(-columns // 2) if idc in (1, 2) else columns
@@ -56,24 +62,42 @@ def _check_size(header: Header, size: int) -> None:
 
 
 def _first_picture(data: bytes) -> list[bytes]:
-    """The NAL units of the first picture's colour: picture parameters, slices and their hash. Raises FormatError."""
-    units, begun = [], False
+    """The NAL units of the first picture's colour: picture parameters, slices and their hash. Raises FormatError.
+
+    Of the picture parameters only those that its slices name: a decoder makes tables of a picture's size for each.
+    """
+    parameter_sets: dict[int, bytes] = {}
+    units: list[bytes] = []
     for unit in nal_units(data):
         kind = unit_type(unit)
         if kind in (parameters.VPS, parameters.SPS):
             raise FormatError("parameter sets within its HEVC data, where BPG has none")
         if layer(unit):
             continue
-        if kind in INTRA:
-            first = bool(unit[2] & 0x80)  # first_slice_segment_in_pic_flag
-            if first and begun:
+        if kind == PPS:
+            if units:
                 break
-            begun = True
+            parameter_sets[_beginning(unit).ue()] = unit
+        elif kind in INTRA:
+            if units and unit[2] & 0x80:  # first_slice_segment_in_pic_flag
+                break
+            units.append(unit)
         elif kind in OTHERS:
-            if begun:
+            if units:
                 break
             raise FormatError("its first picture needs another one")
-        elif kind not in (PPS, PICTURE_HASH):
-            continue
-        units.append(unit)
-    return units
+        elif kind == PICTURE_HASH and units:
+            units.append(unit)
+    if not units:
+        raise FormatError("its HEVC data holds no picture")
+    bits = _beginning(units[0])
+    bits.u(2)  # first_slice_segment_in_pic_flag, no_output_of_prior_pics_flag
+    number = bits.ue()
+    if number not in parameter_sets:
+        raise FormatError(f"its picture parameters number {number} are missing")
+    return [parameter_sets[number], *units]
+
+
+def _beginning(unit: bytes) -> BitReader:
+    """The first fields of a NAL unit's payload, which are numbers of parameter sets."""
+    return BitReader(unescaped(unit[2:14]))
