@@ -10,11 +10,12 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
+from benchmarks.distortion_spacing import even, evenness
 from distortions.catalogue import configured
 from distortions.distort import main
 from distortions.synthetic import blur, colour, denoising, noise, resampling, spatial
 from distortions.synthetic.distorter import GROUPS, NAMES, Distorter, distorted
-from distortions.synthetic.levels import KINDS, LEVELS
+from distortions.synthetic.levels import KINDS, LEVELS, Kind
 from distortions.synthetic.spaces import floats, from_lab, from_ycbcr, lab, ycbcr
 from study.errors import InputError
 from study.folder import Study
@@ -106,6 +107,18 @@ def test_the_amounts_that_kadid_states_are_kept():
     for kind in KINDS.values():
         if kind.stated:
             assert kind.amounts[-kind.stated :] == stated[int(kind.source.split()[1])][-kind.stated :]
+
+
+def test_even_amounts_by_hand():
+    """Where both distances grow as the amount's square, even levels are at roots; up to what KADID-10k states."""
+    amounts = np.arange(1, 11) / 2
+    distances = np.stack([amounts**2, 7 * amounts**2], axis=1)
+    for stated, last, steps in ((0, 5, 5), (3, 3, 3), (4, 2, 2)):
+        kind = Kind(blur.gaussian_blur, (1, 2, 3, 4, 5), "pixels", "blur", "BAPPS", stated)
+        found = even(kind, tuple(amounts), distances)
+        assert found == pytest.approx([last * (k / steps) ** 0.5 for k in range(1, steps + 1)], rel=0.03)
+    assert evenness(np.array([1, 2, 3, 4, 5])) == 1 and evenness(np.array([1, 3, 4, 5, 6])) == 2
+    assert evenness(np.array([1, 2, 2, 3, 4])) == evenness(np.array([1, 3, 2, 3, 4])) == float("inf")
 
 
 def test_colour_spaces_go_there_and_back():

@@ -1,9 +1,9 @@
 """Every synthetic distortion with what its levels 1 to 5 are.
 
 The amounts are those of KADID-10k (Lin, Hosu, Saupe, QoMEX 2019), for which there are votes. Where a level of theirs
-changes nothing or falls out of order (noted here), and for the distortions of BAPPS (Zhang et al., CVPR 2018), which has
-no such levels, the amounts are eyetune's. Level 5 is obvious, and levels 1 to 4 are at about even steps up to it, or up
-to the first that KADID-10k states, by the mean of two models of what people see, DISTS and LPIPS
+changes nothing or falls out of order (noted here), and for the distortions of BAPPS (Zhang et al., CVPR 2018), which
+states none by such levels, the amounts are eyetune's. Level 5 is obvious, and levels 1 to 4 are at about even steps up
+to it, or up to the first that KADID-10k states, by the mean of two models of what people see, DISTS and LPIPS
 (benchmarks/distortion_spacing.py).
 """
 
