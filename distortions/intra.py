@@ -29,6 +29,9 @@ SUBSAMPLING: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4
 FULL_RANGE, BT709_PRIMARIES, SRGB_CURVE, BT601_MATRIX = 2, 1, 13, 6
 """FFmpeg's numbers; the last three are ITU-T H.273's."""
 
+SMALLEST_AV1 = 4
+"""Pixels of a side."""
+
 
 class IntraCodec(Tunable):
     """A video codec of FFmpeg's."""
@@ -143,7 +146,10 @@ class Av1(IntraCodec):
         return f"SVT-AV1 and dav1d of FFmpeg {av.ffmpeg_version_info} through PyAV {av.__version__}"
 
     def encode(self, image: Pixels) -> bytes:
-        """The whole stream. Raises CodecError where SVT-AV1 cannot: sides below 4."""
+        """The whole stream. Raises CodecError where SVT-AV1 cannot."""
+        height, width = image.shape[:2]
+        if min(height, width) < SMALLEST_AV1:
+            raise CodecError(f"av1 cannot encode {width} x {height} pixels: SVT-AV1 takes no side below {SMALLEST_AV1}")
         os.environ["SVT_LOG"] = "1"  # errors alone: it would write 20 lines a picture
         parameters = {"avif": 1, "lp": 1, "crf": self.crf}
         options = {
