@@ -10,6 +10,7 @@ VERBS = {  # verb: (module whose main(argv) does it, what it does)
     "demo": ("eyetune_demo", "the whole loop on one machine in minutes, on photographs that packages ship"),
     "new": ("study.new", "a study with its settings written out"),
     "distort": ("distortions.distort", "stimuli and triplets from the study's photographs and codecs"),
+    "plan": ("analysis.plan", "how many votes, how much money, what power"),
     "serve": ("webapp.serve", "the blind A/B page, on SQLite"),
     "recruit": ("mturk.recruit", "other ways in than MTurk: personal links, Prolific"),
     "simulate": ("webapp.simulate", "simulated observers through the real page, marked as such for ever"),

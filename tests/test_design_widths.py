@@ -1,18 +1,21 @@
 """Predicted widths of intervals: by hand, against simulated studies, and for a budget."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_design_pairs import crop
+from test_design_pairs import crop, stimulus
 
 from benchmarks.active_choice import ITEMS, prediction, true_scores
-from study.design.designs import condition_of, ladder, random_pairs, same_rate
-from study.design.widths import INTERVAL, plan_votes, predicted_widths, votes_for_width
+from study.design.conditions import condition_of
+from study.design.designs import ladder, random_pairs, same_rate
+from study.design.widths import INTERVAL, pair_counts, plan_votes, predicted_widths, votes_for_width
 from study.errors import InputError
 
-CROPS = [crop(f"p{k}") for k in range(6)]
-SCORES = {condition_of(s): place / 4 for place, s in enumerate(CROPS[0])}
+CROPS = [[stimulus(f"p{k}", "reference", None), *crop(f"p{k}")] for k in range(6)]
+SCORES = {condition_of(s): place / 4 for place, s in enumerate(CROPS[0][1:])}
 
 
 def test_two_items_by_hand():
@@ -73,3 +76,23 @@ def test_a_budget_that_cannot_link_the_conditions_is_refused_with_one_that_can()
     assert plan_votes(CROPS, random_pairs, 90, 5, SCORES, seed=1).votes_each == 5
     with pytest.raises(InputError, match="no expected score for the condition 'avif @ 0.25'"):
         plan_votes(CROPS, random_pairs, 90, 5, {}, seed=1)
+
+
+def test_a_design_that_can_never_link_is_named_as_such():
+    """Codecs and synthetic distortions have no rate or level in common."""
+    crops = [
+        [*stimuli, *(replace(stimuli[1], id=f"{stimuli[0].id} {k}", sha256=f"{stimuli[0].id} {k}", codec="white-noise",
+                             settings=f'{{"level": {k}}}', target_bits_per_pixel=None, bits=None, bits_per_pixel=None)
+                     for k in (1, 2))]
+        for stimuli in CROPS
+    ]  # fmt: skip
+    scores = {condition_of(s): 0.0 for s in crops[0][1:]}
+    with pytest.raises(InputError, match="leaves the 18 conditions in 2 groups .* however many votes"):
+        plan_votes(crops, same_rate, 5000, 5, scores, seed=1)
+    assert len(plan_votes(crops, random_pairs, 5000, 5, scores, seed=1).conditions) == 18
+
+
+def test_pairs_are_counted_both_ways_and_only_between_known_conditions():
+    counts = pair_counts([("a", "b"), ("b", "a"), ("a", "c"), ("a", "a"), ("a", None), ("x", "b")], ["a", "b", "c"])
+    assert counts.tolist() == [[0, 2, 1], [2, 0, 0], [1, 0, 0]]
+    assert not pair_counts([], ["a", "b"]).any()
