@@ -62,7 +62,7 @@ def _in_log_odds(study: Study, crops: Sequence[Sequence[Stimulus]], name: str) -
     distances = distances_of(data, found.name, lambda: found, keys)
     link = _link(study, name)
     if link is not None:
-        z = (torch.from_numpy(distances) - link["centre"]) / link["spread"]
+        z = (torch.tensor(distances) - link["centre"]) / link["spread"]
         odds = link["slope"] * yeo_johnson(z, torch.tensor(link["power"], dtype=z.dtype)).numpy()
     else:
         ends = np.cumsum([len(crop) - 1 for crop in crops])[:-1]

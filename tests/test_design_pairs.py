@@ -1,6 +1,8 @@
 """Designs link all stimuli, use them equally often, show no pair twice, keep the number, and follow the seed."""
 
+import dataclasses
 import itertools
+import json
 from collections import Counter
 from random import Random
 
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from analysis.scaling import name_conditions
 from study.design.conditions import comparison_of, condition_of
@@ -21,10 +24,12 @@ from study.design.designs import (
     same_rate,
     stratified,
 )
+from study.design.from_settings import design_of
 from study.design.graph import Candidate, connected_pairs, linked_groups
 from study.design.information import disagreement
 from study.errors import InputError
 from study.records import Stimulus
+from study.settings import Triplets
 
 RATES = (0.25, 0.4, 0.65, 1.0)
 CODECS = ("avif", "bpg", "jpeg", "webp")
@@ -203,3 +208,122 @@ def test_conditions_are_named_as_in_the_report():
     stimuli = [*crop(), Stimulus("x", "x", "p", 0, 0, 8, 8, "noise", '{"level": 2}', None, 1, None)]
     names = name_conditions(pd.DataFrame(stimuli))
     assert [condition_of(s) for s in stimuli] == names.tolist()
+
+
+def aimed(codec: str, bits: int | None, source: str = "p", **settings: object) -> Stimulus:
+    """Made for a quality, or a synthetic distortion's level."""
+    name = f"{source} {codec} {settings}"
+    rate = None if bits is None else bits / 100
+    return Stimulus(name, name, source, 0, 0, 64, 64, codec, json.dumps(settings), None, bits, rate)
+
+
+def mixed() -> list[Stimulus]:
+    """Three codecs at two rates and two qualities, and two synthetic distortions at three levels."""
+    return [
+        *crop(codecs=3, rates=2),
+        *(aimed(codec, bits, target_psnr=db) for codec in CODECS[:3] for bits, db in ((30, 30.0), (90, 36.0))),
+        *(aimed(kind, None, level=level) for kind in ("blur", "noise") for level in (1, 2, 3)),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_qualities_and_levels_are_rungs_as_rates_are(seed):
+    """All of the codecs linked, all of the synthetic distortions linked, and never one with the other."""
+    stimuli = mixed()
+    for design in (same_rate, ladder):
+        pairs = design(stimuli, 24, Random(seed))
+        groups = linked_groups(ends(pairs), [s.id for s in stimuli])
+        assert sorted(map(len, groups)) == [6, 12]
+        names = Counter(comparison_of(a, b) for a, b in pairs)
+        if design is same_rate:  # of three codecs three pairs at each of four steps, and three link four steps;
+            assert names == {"codecs": 6 + 3, "psnr": 6, "rates": 3 + 2}  # one pair at each of three levels
+            assert len(pairs) == 20  # there are no more
+        else:
+            assert names["both"] == 0 and names["rates"] == 24 - 3
+
+
+def test_rungs_of_different_kinds_are_neighbours_by_bits():
+    """A codec at .25 and .4 bits and at two PSNRs: the tree is the path by bits, from .25 by 30 dB to .4 and 36 dB."""
+    stimuli = [
+        *crop(codecs=1, rates=2),
+        *(aimed("avif", bits, target_psnr=db) for bits, db in ((30, 30.0), (90, 36.0))),
+    ]
+    stimuli = [dataclasses.replace(s, bits=round(100 * s.bits_per_pixel)) for s in stimuli]
+    pairs = ladder(stimuli, 3, Random(1))
+    bits = sorted(tuple(sorted((a.bits, b.bits))) for a, b in pairs)
+    assert all(step in {(25, 30), (30, 40), (40, 90), (25, 40), (30, 90)} for step in bits)
+    assert len(linked_groups(ends(pairs))) == 1
+
+
+def test_any_two_meet_where_a_design_goes_by_no_step():
+    stimuli = mixed()
+    reference = stimulus("p", "reference", None)
+    for design in (random_pairs, by_distance(stimuli)):
+        pairs = design([reference, *stimuli], 60, Random(1))
+        assert len(linked_groups(ends(pairs), [s.id for s in stimuli])) == 1 and len(pairs) == 60
+        assert {comparison_of(a, b) for a, b in pairs} >= {"rates", "codecs", "both"}
+        assert all(reference not in pair for pair in pairs)
+
+
+def test_pairs_are_named_by_what_they_share():
+    rate, level = stimulus("p", "jpeg", 0.5), aimed("blur", None, level=2)
+    quality, distance = (
+        aimed("jpeg", 50, target_psnr=30.0),
+        aimed("jpeg", 50, target_metric="dists", target_distance=0.1),
+    )
+
+    def like(other: Stimulus, codec: str = "webp") -> Stimulus:
+        return dataclasses.replace(other, codec=codec)
+
+    reference = stimulus("p", "reference", None)
+    named = {
+        (rate, like(rate)): "codecs", (level, like(level)): "codecs", (quality, like(quality)): "psnr",
+        (distance, like(distance)): "metric", (rate, quality): "rates", (rate, like(quality)): "both",
+        (quality, like(distance)): "both", (rate, level): "both", (reference, rate): "jnd", (level, reference): "jnd",
+        (rate, stimulus("p", "webp", 0.6)): "both",
+    }  # fmt: skip
+    assert {pair: comparison_of(*pair) for pair in named} == named
+
+
+def test_rungs_with_equal_pixels_are_asked_once_and_levels_are_rungs():
+    reference = stimulus("p", "reference", None)
+    rungs = [stimulus("p", "jpeg", rate, "same" if rate < 0.3 else None) for rate in (0.1, 0.2, 0.3)]
+    levels = [aimed("blur", None, level=level) for level in (1, 2, 3, 4, 5)]
+    pairs = jnd_ladder([*levels, reference, *rungs, stimulus("p", "webp", 9.0, reference.sha256)], 3, Random(1))
+    shown = [json.loads(b.settings).get("level", b.sha256) for _, b in pairs]
+    assert shown == [1, 3, 5, "same", "p jpeg 0.3"] and {a for a, _ in pairs} == {reference}
+
+
+def test_two_stimuli_of_one_condition_are_told():
+    """Targets that differ in the seventh digit have one name."""
+    with pytest.raises(InputError, match="p: a crop has two stimuli of the condition 'jpeg @ 0.5'"):
+        random_pairs(
+            [stimulus("p", "jpeg", 0.5), stimulus("p", "jpeg", 0.50000001), stimulus("p", "webp", 0.5)], 2, Random(1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "design"), [("same-rate", same_rate), ("ladder", ladder), ("random", random_pairs), ("jnd", jnd_ladder)]
+)
+def test_settings_name_a_design(name, design):
+    assert design_of(Triplets(design=name)) is design
+
+
+def test_settings_name_a_design_that_metrics_foretell():
+    """Chances are the logistic function of the difference in log-odds, also where that is far beyond exp's range."""
+    stimuli = crop()
+    near = {s.id: 0.1 * place**1.5 for place, s in enumerate(stimuli)}
+    far = {s.id: -5e3 * place for place, s in enumerate(stimuli)}
+    one = design_of(Triplets(design="stratified", metrics=["x"]), [near])
+    assert ends(one(stimuli, 20, Random(3))) == ends(stratified(near)(stimuli, 20, Random(3)))
+    both = design_of(Triplets(design="disagreement", metrics=["x", "y"]), [near, far])
+
+    def chance(a: Stimulus, b: Stimulus) -> float:
+        return float(expit(near[a.id] - near[b.id]))
+
+    def sure(a: Stimulus, b: Stimulus) -> float:
+        return float(far[a.id] > far[b.id])
+
+    assert ends(both(stimuli, 20, Random(3))) == ends(disagreeing([chance, sure])(stimuli, 20, Random(3)))
+    with pytest.raises(InputError, match="no predicted distance"):
+        design_of(Triplets(design="disagreement", metrics=["x", "y"]), [near, {}])(stimuli, 20, Random(3))

@@ -1,15 +1,25 @@
 """`eyetune distort` by each design: linked and balanced pairs, chosen anew without encoding anew."""
 
+import dataclasses
+import itertools
 import json
 import shutil
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from conftest import photograph
 from PIL import Image
+from scipy.special import expit
 from test_distortions_distort import contents, kept, new, stored
 
+from analysis.psychometric import Preference
 from distortions.distort import main
+from distortions.predicted import predicted_distances, spread_of_differences
+from distortions.quality import psnr
+from metric.exporting.exported import save
+from metric.measures import lpips
+from metric.pairs import to_tensor
 from study.design.conditions import comparison_of, condition_of, step_of
 from study.design.graph import linked_groups
 from study.errors import InputError
@@ -36,6 +46,14 @@ def asked(design: str, **triplets) -> dict:
         "rates": RATES,
         "triplets": {"sentinels": 2, "practice": 1, "design": design, **DESIGNS.get(design, {}), **triplets},
     }
+
+
+def crop_stimuli(study: Study) -> list[list[Stimulus]]:
+    """The stimuli of each crop that were made for a rate, the reference first."""
+    table = study.stimuli[(study.stimuli["codec"] == "reference") | study.stimuli["target_bits_per_pixel"].notna()]
+    rows = [Stimulus(**row) for row in table.to_dict("records")]
+    references = [row for row in rows if row.codec == "reference"]
+    return [[one, *(row for row in rows if row.source == one.source and row is not one)] for one in references]
 
 
 def crops_of(study: Study) -> dict[str, list[tuple[Stimulus, Stimulus]]]:
@@ -250,3 +268,46 @@ def test_a_bad_design_is_one_line_before_anything_is_encoded(tmp_path, photograp
     with pytest.raises(InputError, match=message) as error:
         main([str(root), "--workers", "1"])
     assert "\n" not in str(error.value) and not (root / "stimuli").exists()
+
+
+def test_the_spread_is_that_of_all_differences_within_crops():
+    crops = [np.array([1.0, 4.0, 2.0, 2.5]), np.array([-30.0, -20.0]), np.array([7.0])]
+    differences = [a - b for crop in crops for a, b in itertools.permutations(crop, 2)]
+    assert spread_of_differences(crops) == pytest.approx(np.std(differences)) and spread_of_differences(crops[2:]) == 0
+
+
+def test_a_metric_without_a_link_is_put_on_the_scale_of_its_differences(study, photographs):
+    """Minus the PSNR over the spread of its differences: each as large as one of the spread is a chance of .73."""
+    new(study, photographs, **asked("stratified"))
+    opened = Study(study)
+    crops = [crop for crop in crop_stimuli(opened) if len(crop) == 1 + PER_CROP]
+    (found,) = predicted_distances(opened, crops)
+    minus = {
+        s.id: -psnr(opened.image(s.sha256), opened.image(crop[0].sha256)) for crop in crops for s in crop[1:]
+    }  # fmt: skip
+    pairs = [pair for crop in crops for pair in itertools.combinations([s.id for s in crop[1:]], 2)]
+    spread = np.sqrt(np.mean([(minus[a] - minus[b]) ** 2 for a, b in pairs]))
+    assert len(pairs) == 4 * 36 and set(found) == set(minus)
+    assert [found[a] - found[b] for a, b in pairs] == pytest.approx(
+        [(minus[a] - minus[b]) / spread for a, b in pairs], abs=1e-4
+    )
+
+
+def test_an_exported_metric_has_the_link_that_was_fitted_to_its_votes(study, photographs):
+    """And other weights under the same name are other settings."""
+    link = Preference(0.1, 0.05, 0.6, 1.7, 0.0, -1.0, 10.0)
+    metric = lpips("alex")
+    metric.calibration = {"preference": dataclasses.asdict(link), "jnd": None}
+    save(metric, study / "mine.safetensors", {"name": "mine"})
+    new(study, photographs, **asked("disagreement", metrics=["mine.safetensors", "psnr"], pairs=9))
+    assert main([str(study), "--workers", "1", "--force"]) == 0
+    opened = Study(study)
+    crop = crop_stimuli(opened)[0]
+    odds, _ = predicted_distances(opened, [crop])
+    images = [to_tensor([opened.image(s.sha256)]) for s in crop]
+    distances = [float(metric(images[0], image)) for image in images[1:]]
+    for (one, a), (other, b) in itertools.combinations(zip(crop[1:], distances, strict=True), 2):
+        assert expit(odds[one.id] - odds[other.id]) == pytest.approx(float(link.probability(a, b)), abs=1e-5)
+    save(lpips("alex"), study / "mine.safetensors", {"name": "mine"})
+    with pytest.raises(InputError, match="made before with other metrics"):
+        main([str(study)])

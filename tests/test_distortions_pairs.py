@@ -1,11 +1,13 @@
 """Which stimuli are compared, on stimuli made by hand."""
 
+import json
 from collections import Counter
 
 import pytest
 
 from distortions.pairs import OBVIOUS_PSNR, crop_of, crop_triplets, obvious_triplets, repeat_triplets
 from study.design.from_settings import design_of
+from study.files import sha256
 from study.records import Stimulus, Triplet
 from study.settings import Triplets
 
@@ -35,6 +37,25 @@ def test_all_pairs_at_one_rate_and_of_one_codec_are_made():
         (_, codec_a, rate_a), (_, codec_b, rate_b) = t.a.split(), t.b.split()
         assert (codec_a == codec_b) == (t.comparison == "rates") and (rate_a == rate_b) == (t.comparison == "codecs")
         assert t.kind == "test" and t.expected is None and t.repeat_of is None and t.reference not in (t.a, t.b)
+
+
+def test_the_usual_design_has_not_changed():
+    """Rates, qualities and levels: the very triplets that were made before there were other designs."""
+
+    def aimed(codec: str, bits: int | None, **settings: float) -> Stimulus:
+        name = f"p {codec} {settings}"
+        rate = None if bits is None else bits / 100
+        return Stimulus(name, name, "p", 0, 0, 64, 64, codec, json.dumps(settings), None, bits, rate)
+
+    stimuli = [
+        *crop("p"),
+        *(aimed(codec, bits, target_psnr=db) for codec in CODECS for bits, db in ((40, 30.0), (90, 34.0))),
+        *(aimed(kind, None, level=level) for kind in ("blur", "noise") for level in (1, 2, 3)),
+    ]
+    asked = Triplets(across_codecs=9, across_rates=15)
+    triplets = crop_triplets([stimuli], asked, design_of(asked, same_quality=4), 7)
+    assert Counter(t.comparison for t in triplets) == {"codecs": 9, "rates": 15, "psnr": 4}
+    assert sha256("".join(map(repr, triplets)).encode())[:16] == "2394eb8750d4e412"
 
 
 def test_neighbouring_rates_come_first():
