@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -35,12 +35,17 @@ from pydantic import Field, model_validator
 from distortions.protocol import CodecError, RateSetting, Setting
 from distortions.tunable import Checked
 from study.errors import InputError
-from study.images import Pixels, decode_rgb
+from study.images import Pixels
+from study.photographs import Refused, read_bytes
 
 VERSION_SECONDS = 20.0
 PLACEHOLDER = r"\{[a-z]*\}"
 SAID = 2000
 """Bytes of what a program wrote to standard error that are looked at."""
+MOST_BYTES = 2**32
+"""Of any file that a program writes, its messages too, on Linux: one that goes astray would fill the disk."""
+ESCAPES = r"(\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?"
+"""What colours a terminal, moves in it or names its window (ECMA-48, 5.4 and 5.6)."""
 
 ENDING_WITH_US = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 """Python that becomes the program in its arguments, which Linux will kill when this process ends."""
@@ -135,12 +140,13 @@ class Program:
             words = self._filled([self.decoder, *self.words.decode[1:]], coded, image)
             _run(words, folder, self.words.timeout_seconds)
             try:
-                return np.array(decode_rgb(image, _written(image, words)))
-            except InputError as error:
+                return read_bytes(_written(image, words), image.name)
+            except Refused as error:
                 raise CodecError(f"{Path(words[0]).name} wrote no image: {error}") from None
 
     def _filled(self, words: list[str], source: Path, target: Path) -> list[str]:
-        values = {"{input}": str(source), "{output}": str(target), "{quality}": f"{self.quality:.9g}"}
+        quality = np.format_float_positional(self.quality, trim="-")
+        values = {"{input}": str(source), "{output}": str(target), "{quality}": quality}
         return [re.sub(PLACEHOLDER, lambda match: values[match[0]], word) for word in words]
 
 
@@ -185,6 +191,7 @@ def _run(words: list[str], folder: str, seconds: float) -> str:
         except OSError as error:
             raise CodecError(f"{name} cannot be started: {error.strerror or error}") from None
         try:
+            _limit(process)
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise CodecError(f"{name} took longer than {seconds:g} seconds") from None
@@ -196,6 +203,14 @@ def _run(words: list[str], folder: str, seconds: float) -> str:
         last = next((line for text in reversed(said) for line in reversed(text.splitlines()) if line.strip()), "")
         raise CodecError(f"{name} {why}: {last.strip()[:300]}" if last else f"{name} {why}")
     return "\n".join(text for text in said if text)
+
+
+def _limit(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        with suppress(ProcessLookupError, PermissionError):  # it has ended, or has a lower limit or another user
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
 
 
 @contextmanager
@@ -235,8 +250,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(file: Any) -> str:
+    """The end of what a program said, in characters that may go to a terminal."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - SAID))
-    return str(file.read().decode(errors="replace").strip())
+    lines = re.sub(ESCAPES, "", file.read().decode(errors="replace")).expandtabs(1).splitlines()
+    return "\n".join("".join(filter(str.isprintable, line)) for line in lines).strip()
 
 
 def _written(path: Path, words: list[str]) -> bytes:
