@@ -3,6 +3,7 @@
 Pure logic on records and counts: what was shown so far goes in, a session comes out.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
@@ -49,13 +50,14 @@ def plan_session(
     # The originals of repeats that are left over wait, among equals, for an observer who sees them twice.
     waiting = {t.repeat_of for t in triplets if t.kind == "repeat"} if session.repeats else set()
     others = [t for t in pool if t.id not in repeated]
-    informative: list[Triplet] = []
+    tests = originals
     if seen is not None:
-        informative = _informative(others, session.trials - len(originals), shown, random, originals, waiting, seen)
-    tests = originals + informative
-    if seen is None or len(tests) < session.trials:
-        others = [t for t in others if t not in informative]
-        tests += _fewest(others, session.trials - len(tests), shown, random, tests, waiting)
+        due = [t for t in _due(pool, session, shown) if t.id not in repeated]
+        tests = tests + _fewest(due, session.trials - len(tests), shown, random, tests, waiting)
+        others = _without(others, tests)
+        tests = tests + _informative(others, session.trials - len(tests), shown, random, tests, waiting, seen)
+        others = _without(others, tests) if len(tests) < session.trials else []
+    tests = tests + _fewest(others, session.trials - len(tests), shown, random, tests, waiting)
 
     sentinels = _fewest(_of_kind(triplets, "sentinel"), session.sentinels, shown, random)
     practice = _fewest(_of_kind(triplets, "training"), session.practice, shown, random)
@@ -92,18 +94,28 @@ def _fewest(
     return [triplet for _, triplet in sorted(ranked, key=lambda item: item[0])[:number]]
 
 
+def _due(pool: Sequence[Triplet], session: Session, shown: Shown) -> list[Triplet]:
+    """The triplets that need a vote in each session from now on until all have theirs.
+
+    An observer sees a triplet once. If some waited any longer, the last sessions would have hardly a trial.
+    """
+    needed = {t.id: session.votes_per_triplet - _times(t.id, shown) for t in pool}
+    sessions = math.ceil(sum(needed.values()) / session.trials)
+    return [t for t in pool if needed[t.id] >= sessions]
+
+
 def _informative(
     pool: Sequence[Triplet],
     number: int,
     shown: Shown,
     random: Random,
-    originals: Sequence[Triplet],
+    tests: Sequence[Triplet],
     waiting: Collection[str | None],
     seen: Asked,
 ) -> list[Triplet]:
     """At most `number` triplets of the pool, of the pairs that `next_pairs` gives; of each pair those shown least.
 
-    `originals` are in the session already. Among triplets of a pair that were shown equally often, references that the
+    `tests` are in the session already. Among triplets of a pair that were shown equally often, references that the
     session has less come first.
     """
     of = seen.comparisons.of
@@ -112,9 +124,9 @@ def _informative(
         if triplet.id in of:
             of_pair.setdefault(of[triplet.id][0], []).append(triplet)
     room = [len(of_pair.get(place, ())) for place in range(len(seen.comparisons.pairs))]
-    turns = Counter(t.reference for t in originals)
+    turns = Counter(t.reference for t in tests)
     chosen = []
-    for place in next_pairs(awaiting(seen, Counter(t.id for t in originals)), room, number, random):
+    for place in next_pairs(awaiting(seen, Counter(t.id for t in tests)), room, number, random):
         best = min(of_pair[place], key=lambda t: (_times(t.id, shown), t.id in waiting, turns[t.reference]))
         of_pair[place].remove(best)
         turns[best.reference] += 1
@@ -155,6 +167,11 @@ def _left(triplet: str, shown: Shown, random: Random) -> Literal["a", "b"]:
 
 def _times(triplet: str, shown: Shown) -> int:
     return sum(shown.get(triplet, (0, 0)))
+
+
+def _without(triplets: Sequence[Triplet], taken: Sequence[Triplet]) -> list[Triplet]:
+    ids = {t.id for t in taken}
+    return [t for t in triplets if t.id not in ids]
 
 
 def _of_kind(triplets: Sequence[Triplet], kind: str) -> list[Triplet]:

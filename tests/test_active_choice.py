@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 from random import Random
 
@@ -34,10 +35,11 @@ from study.design.chosen import (
 from study.design.information import posterior
 from study.design.scores import ALPHA, newton_scores, slope, wins_matrix
 from study.design.widths import predicted_widths
+from study.errors import InputError
 from study.records import Stimulus, Triplet
 from study.schedule import need_votes, plan_session
 from study.sessions import new_session, shown, trials_of, votes_to_choose_by
-from study.settings import Session
+from study.settings import Session, parse_settings
 from study.votes import connect, now, read_judgments, transaction
 
 
@@ -193,14 +195,18 @@ def some_triplets(references: int, each: int, repeats: int, seed: int) -> tuple[
     st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5]),
 )  # fmt: skip
 def test_a_study_fills_and_every_session_keeps_the_rules(references, each, repeats, seed, session, for_a, lost):
-    """Whatever is answered, by how few: `votes_per_triplet` for each in the end, sides within one, and all the rest."""
+    """Whatever is answered, by how few: `votes_per_triplet` for each in the end, sides within one, and all the rest.
+
+    And in no more sessions than it takes, where no originals of repeats come before what is due.
+    """
     triplets, conditions = some_triplets(references, each, repeats, seed)
     table, by_id = comparisons(triplets, conditions), {t.id: t for t in triplets}
+    tests = [t.id for t in triplets if t.kind == "test"]
     random = Random(seed)
     counts: dict[str, tuple[int, int]] = {}
     votes: dict[str, tuple[int, int]] = {}
     open_: Counter[str] = Counter()
-    for _ in range(200):
+    for number in range(200):
         needed = need_votes(triplets, session, counts)
         state = random.getstate()
         plan = plan_session(triplets, session, counts, random, awaiting(asked(table, votes), open_))
@@ -210,6 +216,8 @@ def test_a_study_fills_and_every_session_keeps_the_rules(references, each, repea
         assert random.getstate() == after
         assert bool(plan) == bool(needed)
         if not plan:
+            least = max(session.votes_per_triplet, math.ceil(len(tests) * session.votes_per_triplet / session.trials))
+            assert number == least or session.repeats
             break
         kinds = Counter(showing.kind for showing in plan)
         place = {showing.triplet: n for n, showing in enumerate(plan)}
@@ -230,7 +238,6 @@ def test_a_study_fills_and_every_session_keeps_the_rules(references, each, repea
             a, b = votes.get(showing.triplet, (0, 0))
             chose_a = random.random() < for_a
             votes[showing.triplet] = a + chose_a, b + (not chose_a)
-    tests = [t.id for t in triplets if t.kind == "test"]
     assert [sum(counts[name]) for name in tests] == [session.votes_per_triplet] * len(tests)
 
 
@@ -299,8 +306,8 @@ def run(path, choice: str, observers: int, seed: int = 1, repeats: int = 1) -> l
 def test_pairs_asked_concentrate_where_the_posterior_is_uncertain(tmp_path):
     """Of six conditions, 1.6 logits apart each, who beats one three places away is soon known: 6 of the 15 pairs.
 
-    The pilot ends in the third session. By the fewest votes these pairs get their 6/15 to the end. The votes of active
-    choice make narrower intervals.
+    The pilot ends in the third session. By the fewest votes these pairs get their 6/15 to the end, by active choice
+    less than half of that, and its votes make narrower intervals.
     """
     far, widths = {}, {}
     for choice in ("fewest", "active"):
@@ -311,7 +318,7 @@ def test_pairs_asked_concentrate_where_the_posterior_is_uncertain(tmp_path):
         ends = np.array([["ABCDEF".index(end) for end in pair] for session in pairs for pair in session])
         votes = wins_matrix(*ends.T, 6)
         widths[choice] = predicted_widths(votes + votes.T, list(TRUE.values())).mean()
-    assert far["fewest"] == pytest.approx(0.4, abs=0.06) and far["active"] < 0.15
+    assert far["fewest"] == pytest.approx(0.4, abs=0.06) and far["active"] < 0.2
     assert widths["active"] < 0.9 * widths["fewest"]
 
 
@@ -423,6 +430,13 @@ def test_the_page_asks_by_active_choice_and_the_same_seed_gives_the_same_votes(m
     votes = one.all_judgments().merge(one.triplets, left_on="triplet", right_on="id")
     assert (votes[votes["kind"] == "test"].groupby("triplet").size() == 3).all()
     assert votes[votes["kind"] == "test"]["triplet"].nunique() == 14
+
+
+def test_a_choice_that_there_is_not_is_one_clear_line():
+    with pytest.raises(
+        InputError, match=r"^study.toml: session.choice = 'best': input should be 'fewest' or 'active'$"
+    ):
+        parse_settings({"name": "n", "session": {"choice": "best"}}, "study.toml")
 
 
 def test_sessions_by_the_fewest_votes_are_those_of_studies_before_active_choice():

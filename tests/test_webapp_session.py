@@ -278,9 +278,11 @@ def test_the_key_is_the_studys_own_and_private(make_study):
         create_app(study)
 
 
-def test_concurrent_joins_keep_sides_balanced_exactly(make_study):
+@pytest.mark.parametrize("choice", ["fewest", "active"])
+def test_concurrent_joins_keep_sides_balanced_exactly(make_study, choice):
     """24 observers join from 8 connections at once; for no triplet do the sides differ by more than one."""
-    study = make_study(session={"trials": 7, "sentinels": 1, "repeats": 1, "practice": 1, "votes_per_triplet": 8})
+    size = {"trials": 7, "sentinels": 1, "repeats": 1, "practice": 1, "votes_per_triplet": 8}
+    study = make_study(session={**size, "choice": choice})
     statuses = []
 
     def come(url: str) -> None:

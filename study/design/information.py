@@ -42,7 +42,7 @@ def posterior(wins: Floats, scores: ArrayLike, alpha: float, groups: ArrayLike |
     each is centred for itself, as in the report.
     """
     assert alpha > 0
-    mean = np.asarray(scores, dtype=float)
+    mean = np.asarray(scores, dtype=np.float64)
     _, label, size = np.unique(
         np.zeros(len(mean)) if groups is None else np.asarray(groups), return_inverse=True, return_counts=True
     )
@@ -52,7 +52,7 @@ def posterior(wins: Floats, scores: ArrayLike, alpha: float, groups: ArrayLike |
         return values - belongs @ ((belongs.T @ values).T / size).T
 
     precision = information_matrix(wins + wins.T, mean) + 2 * alpha * np.eye(len(mean))
-    covariance = centred(np.linalg.inv(precision))
+    covariance = centred(np.asarray(np.linalg.inv(precision), dtype=np.float64))
     return Posterior(centred(mean), centred(covariance.T))
 
 
