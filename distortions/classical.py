@@ -157,6 +157,10 @@ class WebP(PillowCodec):
         return {"quality": self.quality, "method": self.method}
 
 
+AVIF_REPEATS = {1, 2, 4, *range(5, 34, 2), 36, 38, 41, 43, 46, 48, 51, 53, *range(57, 98, 4)}
+"""Qualities at which libavif 1.4 writes the same file as at the one before: it has 64 quantisers."""
+
+
 class Avif(PillowCodec):
     """AVIF by libavif. One encoder thread: with more, the bytes are others.
 
@@ -166,7 +170,7 @@ class Avif(PillowCodec):
     name: ClassVar[str] = "avif"
     format: ClassVar[str] = "AVIF"
     feature: ClassVar[str] = "avif"
-    rate: ClassVar[RateSetting] = RateSetting("quality", tuple(range(101)))
+    rate: ClassVar[RateSetting] = RateSetting("quality", tuple(q for q in range(101) if q not in AVIF_REPEATS))
 
     quality: int = Field(75, ge=0, le=100, description="0 to 100")
     speed: int = Field(6, ge=0, le=10, description="0 (slowest) to 10 (fastest)")

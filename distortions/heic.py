@@ -17,7 +17,8 @@ class Heic(Tunable):
     """HEIC by x265 in one thread: with more, the machine decides how many."""
 
     name: ClassVar[str] = "heic"
-    rate: ClassVar[RateSetting] = RateSetting("quality", tuple(range(101)))
+    # libheif halves the quality to a whole number, so two neighbours write one file, and so do all from 95 on.
+    rate: ClassVar[RateSetting] = RateSetting("quality", (0, *range(1, 95, 2), 100))
 
     quality: int = Field(50, ge=0, le=100, description="0 to 100")
     preset: Literal["ultrafast", "veryfast", "medium", "slow", "veryslow"] = Field(

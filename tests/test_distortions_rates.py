@@ -8,8 +8,10 @@ import pytest
 from conftest import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import features
 from shared_data import shared
 
+from distortions.catalogue import CODECS as ALL
 from distortions.classical import CODECS
 from distortions.rates import CLOSE, Ladder, nearest_step, reach
 from study.photographs import read
@@ -88,6 +90,18 @@ def test_webps_ladder_is_even_along_its_quantiser():
     assert (values[0], values[-1]) == (0, 100) and all(a < b for a, b in pairwise(values))
     linear = [c * 2 / 3 if c < 0.75 else 2 * c - 1 for c in (value / 100 for value in values)]
     np.testing.assert_allclose(np.cbrt(linear), np.arange(401) / 400, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["avif", "heic"])
+def test_a_coarse_ladder_has_each_file_once(name):
+    """All files that qualities from 0 to 100 give, without those that are another's again."""
+    codec = ALL[name]()
+    if codec.missing():
+        pytest.skip(codec.missing())
+    if name == "avif" and not features.version("avif").startswith("1.4"):
+        pytest.skip("another libavif has other quantisers")
+    files = [codec.at(quality).encode(photograph(1, 128)) for quality in range(101)]
+    assert [files[quality] for quality in codec.rate.values] == list(dict.fromkeys(files))
 
 
 def test_webp_takes_3_encodes_a_target_on_photographs():
