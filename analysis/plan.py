@@ -24,7 +24,7 @@ from analysis.asked import Asked, asked_now, conditions_of, crops_of
 from analysis.effort import SECONDS, effort, pace, sessions
 from analysis.expected_scores import Expected, equal_scores, scores_of_report, scores_so_far
 from analysis.told import heading, powers, precision
-from study.design.conditions import condition_of
+from study.design.conditions import REFERENCE, condition_of
 from study.design.from_settings import design_of
 from study.design.widths import Plan, pair_counts, plan_votes, votes_for_width
 from study.errors import InputError
@@ -163,9 +163,14 @@ def still_to_come(study: Study, judgments: pd.DataFrame, each: int) -> tuple[lis
 
 
 def _planned(study: Study, name: str, votes: int, expected: Expected) -> Plan:
-    settings = Triplets.model_validate({"design": name})
+    crops, settings = crops_of(study), Triplets.model_validate({"design": name})
+    for stimuli in crops:
+        if REFERENCE not in {stimulus.codec for stimulus in stimuli}:  # an import's
+            raise InputError(
+                f"{study.stimuli_path}: the crop of {stimuli[0].source} has no reference to plan pairs for"
+            )
     each = study.settings.session.votes_per_triplet
-    return plan_votes(crops_of(study), design_of(settings), votes, each, expected.scores, study.settings.seed)
+    return plan_votes(crops, design_of(settings), votes, each, expected.scores, study.settings.seed)
 
 
 def _instead(study: Study, name: str, votes: int, expected: Expected) -> str:

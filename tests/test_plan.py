@@ -256,6 +256,14 @@ def test_designs_that_need_distances_are_planned_for_the_triplets_that_are_there
         assert widths(said(capsys, study.root)) == widths(printed)
 
 
+def test_an_import_whose_crops_have_no_reference_is_planned_as_it_is(make_study, capsys):
+    study = make_study()
+    tables.write(study.stimuli.assign(crop_x=(study.stimuli["codec"] == "reference").astype(int)),
+                 study.stimuli_path, Stimulus)  # fmt: skip
+    printed = said(capsys, study.root, "--votes", 110)
+    assert "21 test triplets, 5 votes on each" in printed and "random: no, " in printed and "no reference" in printed
+
+
 def test_a_width_in_and_votes_out(make_study, capsys):
     """So many votes on each give it, and one fewer do not."""
     study = make_study()
