@@ -30,13 +30,15 @@ def done_by_dask(
     """Do `work` on every unit and give each back with what came of it once it is done, in any order.
 
     `executor`: "dask" for a cluster of `workers` processes on this machine, or the address of a scheduler. Raises
-    InputError where no scheduler answers, and where workers were killed or the scheduler has gone.
+    InputError where no scheduler answers, where workers were killed or the scheduler has gone, and where they have no
+    eyetune.
     """
     from distributed import Client, KilledWorker, LocalCluster
 
     if not units:
         return
     if executor != "dask":
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it would print is said below
         try:
             client = Client(executor, timeout=CONNECT_SECONDS)
         except (OSError, ValueError) as error:
@@ -46,6 +48,7 @@ def done_by_dask(
             n_workers=min(workers, len(units)),
             threads_per_worker=1,  # encoders have one thread each
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else 8787, which a second command finds taken
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster)
@@ -62,6 +65,13 @@ def done_by_dask(
         raise InputError(
             f"--executor {executor}: the cluster lost the work ({type(error).__name__}), perhaps because memory ran"
             " out; what was finished is kept: run the same command again"
+        ) from None
+    except (ModuleNotFoundError, RuntimeError) as error:  # of a worker, of the scheduler
+        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+            raise
+        raise InputError(
+            f"--executor {executor}: the cluster cannot import what it is sent; install this eyetune, with its extras,"
+            " where its scheduler and workers run"
         ) from None
     finally:
         client.close()

@@ -22,10 +22,22 @@ def done(
     """Do `work` on every unit and give each back with what came of it once it is done, in any order.
 
     One worker is this process itself. An exception of the work, Ctrl-C too, stops all of it at once: units in the
-    making are dropped. Raises InputError where the system killed a worker.
+    making are dropped. Raises InputError where memory ran out, or the system killed a worker.
 
     `executor`: "processes", or what `distortions.cluster.done_by_dask` takes.
     """
+    try:
+        yield from _done(work, units, workers, executor)
+    except MemoryError:
+        raise InputError(
+            "memory ran out; what was finished is kept: run the same command again, with fewer --workers, or with"
+            " smaller photographs"
+        ) from None
+
+
+def _done(
+    work: Callable[[T], R], units: Sequence[T], workers: int, executor: str
+) -> Generator[tuple[T, R], None, None]:
     if executor != "processes":
         yield from done_by_dask(work, units, workers, executor)
         return
