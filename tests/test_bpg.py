@@ -424,6 +424,28 @@ def test_without_the_programs_the_way_out_is_told(monkeypatch):
         Bpg(program="bpgenc").encode(photograph(2, 48))
 
 
+@pytest.mark.parametrize(
+    ("writes", "words"),
+    [
+        ("Image.new('RGBA', (3, 2), (9, 9, 9, 40)).save(target)", "wrote no image that is used: transparent pixels"),
+        ("open(target, 'w').write('x')", "wrote no image that is used: not an image"),
+        ("print('Could not decode ' + source)", "cannot decode it: Could not decode"),
+    ],
+)
+def test_what_bpgdec_writes_is_looked_at(writes, words, tmp_path, monkeypatch, capsys):
+    """A script in its place: as bpgdec does of a transparent picture, or where it fails without a status."""
+    script = tmp_path / "bpgdec"
+    code = f"import sys; from PIL import Image; _, _, target, source = sys.argv; {writes}"
+    script.write_text(f"#!{sys.executable}\n{code}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "a.bpg").write_bytes(header.pack(Header(3, 2), b""))
+    assert bpg("decode", tmp_path / "a.bpg", tmp_path / "a.png", "--program", "bpgdec") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and words in said and f"{tmp_path}/a.bpg: " in said
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_damaged_files_are_refused_within_bounds_of_memory_and_time():
     """In a process that ends where an image takes long, or 1 GiB more; a crash of it is a failure too."""
     script = Path(__file__).parent / "fuzz_bpg.py"

@@ -13,7 +13,8 @@ from distortions.bpg.header import Header
 from distortions.bpg.hevc import PRESETS
 from distortions.protocol import CodecError
 from study.errors import UnavailableError
-from study.images import Pixels, decode_rgb, encode_png
+from study.images import Pixels, encode_png
+from study.photographs import Refused, read_bytes
 
 SECONDS = 600
 """After which a program is taken for stuck."""
@@ -66,7 +67,10 @@ def decode(file: bytes) -> Pixels:
         said = _run([path("bpgdec"), "-o", str(target), str(source)])
         if not target.exists():
             raise FormatError(f"bpgdec cannot decode it: {said}")
-        return decode_rgb(target)
+        try:
+            return read_bytes(target.read_bytes(), target.name)
+        except Refused as error:
+            raise FormatError(f"bpgdec wrote no image that is used: {error}") from None
 
 
 def _run(command: list[str]) -> str:
