@@ -18,17 +18,21 @@ from study.errors import InputError, UnavailableError
 from study.folder import Study
 from study.images import Pixels
 
-KEPT = 8  # references that are prepared at a time: VGG's features of one of 256 x 256 pixels take 30 MB
+KEPT = 4  # references that are prepared at a time: VGG's features of one of 256 x 256 pixels take 32 MB
 LEAST = 1e-6  # of a crop that comes back unchanged: the logarithm has to be finite
 
 
-@lru_cache(1)
 def distance(asked: str, root: Path) -> Measure:
     """Distance by what `quality.metric` asks for, on this process's CPU; a file's path is relative to `root`.
 
     Raises InputError.
     """
-    metric = measures.measure(str(root / asked) if asked.endswith(".safetensors") else asked)
+    return _distance(str((root / asked).absolute()) if asked.endswith(".safetensors") else asked)
+
+
+@lru_cache(1)
+def _distance(source: str) -> Measure:
+    metric = measures.measure(source)
 
     @lru_cache(KEPT)
     def prepared(reference: bytes, side: int) -> Any:
