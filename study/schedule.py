@@ -38,8 +38,9 @@ def plan_session(
     """One observer's trials in order, practice first; empty where no test triplet needs votes any more.
 
     Test triplets with the fewest votes come first, spread over references; ties are broken at random. With `seen`, for
-    active choice, those of the most informative pairs of conditions come before. A repeat is shown only together with
-    its original, after it; originals are taken by the fewest votes. Only test triplets are held to `votes_per_triplet`.
+    active choice, those that cannot wait and those of the most informative pairs of conditions come before. A repeat is
+    shown only together with its original, after it; originals are taken by the fewest votes. Only test triplets are
+    held to `votes_per_triplet`.
     """
     pool = need_votes(triplets, session, shown)
     if not pool:

@@ -447,3 +447,15 @@ def test_sessions_by_the_fewest_votes_are_those_of_studies_before_active_choice(
         for plan, _ in run_study(triplets_of(4, 6, repeats=5), session, Random(seed), 8):
             digest.update(repr([tuple(showing) for showing in plan]).encode())
     assert digest.hexdigest() == "3d5f5c4ca6d8d845af001268a0387ee4336193f4fdb84daf3c373ab9a7d7c85f"
+
+
+def test_where_no_codec_is_known_the_fewest_votes_come_first(tmp_path):
+    """An import's stimuli have no conditions, so there is nothing to learn: all are asked once before any twice."""
+    triplets, _ = spread_study(2)
+    table = comparisons(triplets, conditions_of(tables.frame([stimulus("A0", "unknown", None)], Stimulus)))
+    assert table.conditions == [] and table.pairs.shape == (0, 2)
+    session = Session(trials=10, sentinels=1, repeats=0, practice=0, choice="active")
+    with connect(tmp_path / "votes") as store:
+        for number in range(3):
+            answer(store, begin(store, triplets, table, session, f"o{number}"), by_scores(Random(number)))
+        assert sorted(sum(counts) for name, counts in shown(store, False).items() if name[0] != "s") == [1] * 30
