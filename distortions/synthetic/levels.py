@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
     "resample-bicubic": Kind(resampling.bicubic, (1.3, 1.8, 2.5, 3.6, 5), "factor", "blur", "BAPPS"),
     "pixelate": Kind(resampling.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength", "blur", _kadid(21), 5),
     "bilateral-filter": Kind(
-        blur.bilateral_filter, (0.025, 0.05, 0.12, 0.27, 0.5), "deviation of RGB", "blur", "BAPPS"
+        blur.bilateral_filter, (0.03, 0.07, 0.14, 0.28, 0.5), "deviation of RGB", "blur", "BAPPS"
     ),
     "denoising": Kind(denoising.denoising, (0.01, 0.03, 0.05, 0.1, 0.15), "variance", "blur", _kadid(15), 5),
     # KADID-10k's amounts of 1 to 12 begin with plain halos.
@@ -60,8 +60,8 @@ KINDS: dict[str, Kind] = {
     "multiplicative-noise": Kind(
         noise.multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance", "noise", _kadid(14), 5
     ),
-    "coloured-noise": Kind(noise.coloured_noise, (0.018, 0.033, 0.055, 0.09, 0.13), "deviation", "noise", "BAPPS"),
-    "checkerboard": Kind(noise.checkerboard, (0.03, 0.045, 0.06, 0.08, 0.1), "height", "noise", "BAPPS"),
+    "coloured-noise": Kind(noise.coloured_noise, (0.02, 0.038, 0.06, 0.09, 0.13), "deviation", "noise", "BAPPS"),
+    "checkerboard": Kind(noise.checkerboard, (0.03, 0.05, 0.065, 0.085, 0.1), "height", "noise", "BAPPS"),
     "colour-diffusion": Kind(colour.colour_diffusion, (1, 3, 6, 8, 12), "amount", "colour", _kadid(4), 5),
     "colour-shift": Kind(colour.colour_shift, (1, 3, 6, 8, 12), "pixels", "colour", _kadid(5), 5),
     "colour-quantisation": Kind(colour.colour_quantisation, (64, 48, 32, 16, 8), "colours", "values", _kadid(6), 5),
