@@ -43,9 +43,7 @@ KINDS: dict[str, Kind] = {
     "resample-bilinear": Kind(resampling.bilinear, (1.1, 1.5, 2, 3.5, 5), "factor", "blur", "BAPPS"),
     "resample-bicubic": Kind(resampling.bicubic, (1.3, 1.8, 2.5, 3.6, 5), "factor", "blur", "BAPPS"),
     "pixelate": Kind(resampling.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength", "blur", _kadid(21), 5),
-    "bilateral-filter": Kind(
-        blur.bilateral_filter, (0.03, 0.07, 0.14, 0.28, 0.5), "deviation of RGB", "blur", "BAPPS"
-    ),
+    "bilateral-filter": Kind(blur.bilateral_filter, (0.03, 0.07, 0.14, 0.28, 0.5), "deviation of RGB", "blur", "BAPPS"),
     "denoising": Kind(denoising.denoising, (0.01, 0.03, 0.05, 0.1, 0.15), "variance", "blur", _kadid(15), 5),
     # KADID-10k's amounts of 1 to 12 begin with plain halos.
     "sharpen": Kind(blur.sharpen, (0.5, 1, 1.7, 2.7, 4), "amount", "sharpness", _kadid(24)),
