@@ -26,7 +26,7 @@ from study.versions import version
 NAMES = (*KINDS, CHAIN)
 GROUPS = sorted({kind.group for kind in KINDS.values()})
 SETTINGS = {
-    "level": "1 to 5, hardly visible to obvious; without it all five",
+    "level": "1 to 5, slight to obvious; without it all five",
     "kinds": f"how many are chained: 2 to {len(GROUPS)} (2)",
 }
 
