@@ -1,10 +1,11 @@
 """Decode damaged BPG files: `python tests/fuzz_bpg.py COUNT SEED`; prints what became of them as JSON.
 
-Each is a small file with flipped bits, changed, removed, inserted or repeated bytes, a part of another file, or a
-header that lies: of another size, format, depth, colour space, or other HEVC parameters around the same data. BPG has
-no checksum, so some decode to another picture; what is asserted is that each is refused in one line, or is an image of
-the size that its header tells. The process ends where an image takes 20 seconds of a processor, or 1 GiB more than the
-program: a file of 2 kB can hold the largest picture that is read, 64 megapixels of one grey.
+Each is a small file with flipped bits, changed, removed, inserted or repeated bytes, NAL units that come again and
+again, a part of another file, or a header that lies: of another size, format, depth, colour space, or other HEVC
+parameters around the same data. BPG has no checksum, so some decode to another picture; what is asserted is that each
+is refused in one line, or is an image of the size that its header tells. The process ends where an image takes 20
+seconds of a processor, or 1 GiB more than the program: a file of 2 kB can hold the largest picture that is read, 64
+megapixels of one grey.
 """
 
 import json
@@ -81,7 +82,17 @@ def lying(draw: random.Random, data: bytes, other: bytes) -> bytes:
     return header.pack(draw.choice((lie, told)), parameters.pack(fields) + units)
 
 
-KINDS = (flipped,) * 4 + (changed,) * 3 + (lying,) * 5 + (spliced, cut, grown, repeated)
+def stuttering(draw: random.Random, data: bytes, other: bytes) -> bytes:
+    """A NAL unit comes up to 3,000 times, perhaps as a slice that goes on with the picture, or with another number."""
+    units = data.split(b"\0\0\1")
+    index = draw.randrange(len(units))
+    unit = units[index]
+    if index and len(unit) > 2:
+        unit = unit[:2] + bytes([draw.choice((unit[2], unit[2] & 0x7F, draw.randrange(256)))]) + unit[3:]
+    return b"\0\0\1".join([*units[: index + 1], *[unit] * draw.choice((1, 60, 3000)), *units[index + 1 :]])
+
+
+KINDS = (flipped,) * 4 + (changed,) * 3 + (lying,) * 5 + (spliced, cut, grown, repeated, stuttering)
 
 
 def damaged(draw: random.Random, data: bytes, other: bytes) -> bytes:
