@@ -42,7 +42,7 @@ VERSION_SECONDS = 20.0
 PLACEHOLDER = r"\{[a-z]*\}"
 SAID = 2000
 """Bytes of what a program wrote to standard error that are looked at."""
-MOST_BYTES = 2**32
+MOST_BYTES = 2**34
 """Of any file that a program writes, its messages too, on Linux: one that goes astray would fill the disk."""
 ESCAPES = r"(\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?"
 """What colours a terminal, moves in it or names its window (ECMA-48, 5.4 and 5.6)."""
