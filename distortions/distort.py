@@ -45,7 +45,12 @@ def main(argv: list[str] | None = None) -> int | None:
         help="processes (default), dask (a cluster of --workers processes on this machine) or the address of a Dask"
         " scheduler whose workers have the study at the same path, for example tcp://10.0.0.5:8786",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace stimuli and triplets that have no votes yet")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace stimuli and triplets that have no votes yet;"
+        " where only [triplets] has changed, nothing is encoded anew",
+    )
     parser.add_argument("--list", action="store_true", help="print every codec and distortion with its settings")
     options = parser.parse_args(argv)
     if options.list:
