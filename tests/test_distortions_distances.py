@@ -19,7 +19,8 @@ from distortions.catalogue import CODECS
 from distortions.classical import Jpeg
 from distortions.distances import distance
 from distortions.distort import main
-from distortions.protocol import RateSetting
+from distortions.making import Unit, load, make
+from distortions.protocol import CodecError, RateSetting
 from distortions.quality import Crops, reach_quality
 from distortions.rates import Ladder
 from metric.exporting.exported import save
@@ -193,6 +194,25 @@ def test_qualities_are_studied_without_rates(tmp_path, photographs, crops, quali
     tests = study.triplets[study.triplets["kind"] == "test"]
     assert set(tests["comparison"]) == {"psnr" if "psnr" in quality else "metric", "rates"}
     assert (study.triplets["kind"] == "sentinel").sum() > 0
+
+
+class Refusing(Jpeg):
+    """A codec whose program fails at fine settings."""
+
+    def encode(self, image):
+        if self.quality > 60:
+            raise CodecError("too fine for this program")
+        return super().encode(image)
+
+
+def test_a_codec_that_fails_in_the_search_of_a_quality_keeps_its_rates(tmp_path, photographs):
+    rates, quality = {"bits_per_pixel": [1.2]}, {"psnr": [36.0], "metric": "ssim", "distances": [0.001]}
+    study = new(tmp_path / "study", photographs, rates=rates, quality=quality)
+    make(Unit(str(study.root), str(photographs), "0.png", "", {"jpeg": Refusing()}, str(tmp_path / "part.json")))
+    part = load(tmp_path / "part.json")
+    assert [stimulus.target_bits_per_pixel for stimulus in part.stimuli] == [None, 1.2]
+    told = [(miss.target, miss.nearest, miss.unit, miss.reason) for miss in part.missed["jpeg"]]
+    assert told == [(36.0, None, "dB", "too fine for this program"), (0.001, None, "ssim", "too fine for this program")]
 
 
 def test_synthetic_distortions_are_studied_without_rates(tmp_path, photographs):
