@@ -4,7 +4,10 @@ import dataclasses
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from study.folder import Study
 from study.records import Stimulus
 from study.votes import connect
 
+ROOT = Path(__file__).parents[1]
 CODECS = [{"name": name} for name in ("jpeg", "webp", "jpeg2000")]
 RATES = {"bits_per_pixel": [0.8, 1.5, 2.5], "tolerance": 0.3}
 PER_CROP = 9
@@ -311,3 +315,12 @@ def test_an_exported_metric_has_the_link_that_was_fitted_to_its_votes(study, pho
     save(lpips("alex"), study / "mine.safetensors", {"name": "mine"})
     with pytest.raises(InputError, match="made before with other metrics"):
         main([str(study)])
+
+
+@pytest.mark.parametrize(("design", "needed"), [("ladder", False), ("jnd", False), ("stratified", True)])
+def test_torch_is_imported_only_for_what_metrics_foretell(study, photographs, design, needed):
+    new(study, photographs, **asked(design))
+    code = f"import sys; from distortions.distort import main; main([{str(study)!r}, '--workers', '1', '--force'])"
+    code += "; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.splitlines()[-1] == str(needed)
