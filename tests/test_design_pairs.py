@@ -243,7 +243,7 @@ def test_qualities_and_levels_are_rungs_as_rates_are(seed):
 
 
 def test_rungs_of_different_kinds_are_neighbours_by_bits():
-    """Rates of .25 and .4 bits, PSNRs that take .3 and .9: of the six pairs only .25 and .9 have others between them."""
+    """Rates of .25 and .4 bits, PSNRs at .3 and .9: of the six pairs only .25 and .9 have others between them."""
     qualities = [aimed("avif", bits, target_psnr=db) for bits, db in ((30, 30.0), (90, 36.0))]
     stimuli = [dataclasses.replace(s, bits=round(100 * s.bits_per_pixel)) for s in crop(codecs=1, rates=2)] + qualities
     pairs = ladder(stimuli, 5, Random(1))
