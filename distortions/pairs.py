@@ -24,7 +24,7 @@ def crop_triplets(crops: Sequence[Sequence[Stimulus]], settings: Triplets, desig
     """The test comparisons of all crops, of each of which the reference and the distorted stimuli are given.
 
     `design` is `design_of(settings)`. It plans each crop by itself, so that other photographs change nothing about it;
-    but all together, in their order, where one would get too few pairs to link its stimuli. Which stimulus of a pair
+    but some together, in their order, where one would get too few pairs to link its stimuli. Which stimulus of a pair
     is a and which is b is by chance.
     """
     references = [next(stimulus for stimulus in stimuli if stimulus.codec == "reference") for stimuli in crops]

@@ -10,7 +10,9 @@ from test_design_pairs import crop, stimulus
 
 from benchmarks.active_choice import ITEMS, prediction, true_scores
 from study.design.conditions import condition_of
-from study.design.designs import ladder, random_pairs, same_rate
+from study.design.crops import pairs_of_crops
+from study.design.designs import ladder, over_crops, random_pairs, same_rate
+from study.design.graph import linked_groups
 from study.design.widths import INTERVAL, pair_counts, plan_votes, predicted_widths, votes_for_width
 from study.errors import InputError
 
@@ -96,3 +98,31 @@ def test_pairs_are_counted_both_ways_and_only_between_known_conditions():
     counts = pair_counts([("a", "b"), ("b", "a"), ("a", "c"), ("a", "a"), ("a", None), ("x", "b")], ["a", "b", "c"])
     assert counts.tolist() == [[0, 2, 1], [2, 0, 0], [1, 0, 0]]
     assert not pair_counts([], ["a", "b"]).any()
+
+
+@pytest.mark.parametrize("design", [random_pairs, same_rate, ladder])
+def test_with_few_pairs_a_crop_more_crops_make_intervals_narrower(design):
+    """Four times the crops halve the widths: conditions are linked again and again, not once in the whole study."""
+    widths = []
+    for number in (24, 96):
+        crops = [[stimulus(f"p{k}", "reference", None), *crop(f"p{k}")] for k in range(number)]
+        plan = plan_votes(crops, design, 5 * 4 * number, 5, dict.fromkeys(SCORES, 0.0), seed=1)
+        assert (plan.number, plan.votes_each) == (4, 5) and {len(pairs) for pairs in plan.pairs} == {4}
+        widths.append(plan.widths.mean())
+    assert widths[1] / widths[0] == pytest.approx(0.5, abs=0.05)
+
+
+def test_few_pairs_a_crop_leave_no_more_apart_than_all_crops_together_do():
+    """Also where a condition is in one crop only, and where a design leaves codecs and levels apart."""
+    crops = [[stimulus(f"p{k}", "reference", None), *crop(f"p{k}", codecs=2)] for k in range(40)]
+    crops[17].append(stimulus("p17", "webp", 0.4))
+    conditions = {condition_of(s) for stimuli in crops for s in stimuli if s.codec != "reference"}
+    for number in (1, 2, 3):
+        for design in (random_pairs, same_rate, ladder):
+            both = [over_crops(crops, design, number, 1), pairs_of_crops(crops, design, number, 1)]
+            groups = [
+                linked_groups([(condition_of(a), condition_of(b)) for pairs in made for a, b in pairs], conditions)
+                for made in both
+            ]
+            assert len(groups[1]) <= len(groups[0])
+            assert [len(pairs) for pairs in both[1]] == [len(pairs) for pairs in both[0]]
