@@ -148,20 +148,23 @@ def _differences(study: Study, source: str, image: Pixels, ladders: list[Ladder]
 
     Without rates, at the middle quality of a textured crop, of the PSNRs where there are any.
     """
-    rates, photographs = study.settings.rates, study.settings.photographs
+    rates, photographs, aims = study.settings.rates, study.settings.photographs, aims_of(study)
     assert photographs
-    aims = aims_of(study)[:1]
-    place = choose_crops(image, photographs.crop, 1, study.settings.seed, source)[:1] if aims else []
+    if not rates.bits_per_pixel and not aims:
+        return None
+    place = choose_crops(image, photographs.crop, 1, study.settings.seed, source)
     decoded = []
     for ladder in ladders:
         try:
             if rates.bits_per_pixel:
                 found, _ = reach(ladder, [_middle(rates.bits_per_pixel)], rates.tolerance)
-                decoded += [ladder.decode(step) for step in found.values()]
-            for measure, targets, tolerance in aims if not rates.bits_per_pixel else []:
+            elif ladder.decode(0).shape != image.shape:
+                continue
+            else:
+                measure, targets, tolerance = aims[0]
                 crops = Crops(ladder, place, photographs.crop)
                 [(found, _)] = reach_quality(crops, measure, [_middle(targets)], tolerance)
-                decoded += [ladder.decode(step) for step in found.values()]
+            decoded += [ladder.decode(step) for step in found.values()]
         except CodecError:
             continue
     alike = [other for other in decoded if other.shape == image.shape]  # a broken codec is told of when it is used
