@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -493,6 +495,24 @@ def test_the_verbs_encode_tell_and_decode(tmp_path, capsys):
     codec = Bpg(qp=12, preset="fast", subsampling="4:2:0", colour="ycbcr-709", depth=10, limited_range=True)
     assert file.read_bytes() == codec.encode(image)
     assert np.array_equal(decode_rgb(back), codec.decode(file.read_bytes()))
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="/proc tells how long a process has run")
+def test_ctrl_c_ends_an_encode_at_once_and_leaves_nothing(tmp_path):
+    """Sent when x265 has begun, after 3 seconds of the processor; it would need a dozen, and Python hears no signal."""
+    image = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    (tmp_path / "a.png").write_bytes(encode_png(image))
+    process = subprocess.Popen(
+        [sys.executable, eyetune.__file__, "bpg", "encode", "a.png", "a.bpg", "--qp", "0"], cwd=tmp_path
+    )
+    ticks = 0
+    while ticks < 3 * os.sysconf("SC_CLK_TCK"):
+        assert process.poll() is None
+        ticks = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == -signal.SIGINT  # 130 to a shell
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_info_reads_past_alpha_and_names_extensions(tmp_path, capsys):

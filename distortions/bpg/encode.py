@@ -1,6 +1,9 @@
 """`eyetune bpg encode IMAGE FILE.bpg`: a photograph as a BPG file."""
 
 import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from study.errors import InputError
@@ -50,10 +53,27 @@ def main(argv: list[str] | None = None) -> int | None:
         ) from None
     try:
         image = read(options.image)
-        data = codec.encode(image)
+        with _ending_at_once(codec.program == "x265"):
+            data = codec.encode(image)
     except (Refused, CodecError) as error:
         raise InputError(f"{options.image}: {error}") from None
     write_bytes(options.file, data)
     height, width = image.shape[:2]
     print(f"{options.file}  {len(data):,} bytes  {8 * len(data) / (height * width):.3f} bits per pixel")
     return 0
+
+
+@contextmanager
+def _ending_at_once(wanted: bool) -> Iterator[None]:
+    """Let Ctrl-C end the process: Python would hear of it when x265 is done, which takes minutes of a large photograph.
+
+    Nothing has been written by then. Of a process that was told to ignore Ctrl-C, nothing changes.
+    """
+    if not wanted or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
