@@ -112,7 +112,8 @@ class Triplets(Section):
     design: Literal["codecs-and-rates", "same-rate", "ladder", "random", "stratified", "disagreement", "jnd"] = Field(
         "codecs-and-rates",
         description="which stimuli of a crop are compared: codecs-and-rates (across_codecs and across_rates say how"
-        " many), same-rate, ladder, random, stratified, disagreement or jnd (pairs says how many)",
+        " many), same-rate, ladder, random or jnd (pairs says how many), stratified or disagreement (these by metrics,"
+        ' too, for example metrics = ["lpips-alex"])',
     )
     pairs: int = Field(
         24,
@@ -203,7 +204,7 @@ class StudySettings(Section):
     rates: Rates = Field(default_factory=Rates, description="the rates at which codecs are compared")
     quality: Quality = Field(default_factory=Quality, description="equal quality at which codecs are compared, too")
     codecs: list[Codec] = Field([], description="the codecs that distort the photographs")
-    triplets: Triplets = Field(default_factory=Triplets, description="how many comparisons are made")
+    triplets: Triplets = Field(default_factory=Triplets, description="which comparisons are made")
     session: Session = Field(default_factory=Session, description="what one observer is asked to do")
     page: Page = Field(default_factory=Page, description="what an observer reads")
     recruiting: Recruiting = Field(
