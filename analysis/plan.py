@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Print the plan."""
     parser = argparse.ArgumentParser(
         prog="eyetune plan",
-        description=str(__doc__).replace("%", "%%"),
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", metavar="DIR", type=Path, help="a study folder with stimuli")

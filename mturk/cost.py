@@ -13,8 +13,8 @@ from study.recruiting_settings import MOST_SESSIONS
 def main(argv: list[str] | None = None) -> int | None:
     """Print the price of what study.toml asks for."""
     parser = argparse.ArgumentParser(
-        prog="eyetune mturk cost", description=f"{__doc__} Fees are MTurk's: 20 %% of rewards and bonuses, at least a"
-        f" cent; 20 %% more for HITs of {LARGE} or more assignments; 5 %% more for Masters."
+        prog="eyetune mturk cost", description=f"{__doc__} Fees are MTurk's: 20 % of rewards and bonuses, at least a"
+        f" cent; 20 % more for HITs of {LARGE} or more assignments; 5 % more for Masters."
     )  # fmt: skip
     parser.add_argument("study", metavar="DIR", type=Path, help="the study's folder")
     parser.add_argument("--sessions", type=int, metavar="N", help="how many sessions (default: hits.sessions)")
