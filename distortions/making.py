@@ -187,18 +187,16 @@ def aims_of(study: Study) -> list[tuple[Measure, list[float], float]]:
 
 
 def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
-    rates, image = study.settings.rates, ladder.image
+    rates = study.settings.rates
     aims = aims_of(study)
     try:
         found, part.missed[title] = reach(ladder, rates.bits_per_pixel, rates.tolerance)
-        floor = ladder.decode(0)
+        ladder.decode(0)
     except CodecError as error:
         part.missed[title] = [Miss(target, None, str(error)) for target in sorted(rates.bits_per_pixel)]
         for measure, targets, _ in aims:
             part.missed[title] += [Miss(target, None, str(error), measure.unit) for target in sorted(targets)]
         return
-    if floor.shape != image.shape:
-        raise InputError(f"{part.source}: {title} gave back {floor.shape}, not {image.shape}; is it broken?")
     assert study.settings.photographs
     crops = Crops(ladder, places, study.settings.photographs.crop)
 
@@ -212,7 +210,10 @@ def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, l
         )  # fmt: skip
 
     for target, step in found.items():
-        part.stimuli += [store(number, step, target) for number in range(len(places))]
+        try:
+            part.stimuli += [store(number, step, target) for number in range(len(places))]
+        except CodecError as error:  # at this step alone
+            part.missed[title].append(Miss(target, None, str(error)))
     for number, reference in enumerate(crops.references):
         part.floors.append((store(number, 0), psnr(crops.at(0)[number], reference)))
     for measure, targets, tolerance in aims:

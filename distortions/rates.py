@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from distortions.protocol import Codec
+from distortions.protocol import Codec, CodecError
 from study.images import Pixels
 
 CLOSE = 0.01
@@ -37,9 +37,13 @@ class Ladder:
         return self.codec.at(self.codec.rate.values[step])
 
     def decode(self, step: int) -> Pixels:
-        """The whole photograph as the codec gives it back."""
+        """The whole photograph as the codec gives it back. Raises CodecError where its size is another."""
         self.bits(step)
-        return self.codec.decode(self.files[step])
+        decoded = self.codec.decode(self.files[step])
+        if decoded.shape != self.image.shape:
+            (height, width), (rows, columns) = self.image.shape[:2], decoded.shape[:2]
+            raise CodecError(f"it gave back {columns} x {rows} pixels of {width} x {height}")
+        return decoded
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What programs write, where it is not what was asked for: a message, an image, or too much."""
 
+import json
 import re
 import struct
 import zlib
@@ -7,9 +8,13 @@ import zlib
 import numpy as np
 import pytest
 from conftest import photograph
-from test_distortions_more_codecs import program, words
+from PIL import Image
+from test_distortions_more_codecs import ENCODER, PYTHON, program, words
 
+from distortions.distort import main
 from distortions.protocol import CodecError
+from study.folder import Study
+from study.settings import parse_settings, write_settings
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
@@ -92,3 +97,36 @@ def test_an_image_of_a_decoder_is_as_it_was_written():
     image = photograph(1, 16)
     rows = b"".join(b"\0" + row.tobytes() for row in image)
     assert np.array_equal(decoded(png(16, 16, 8, 2, rows)), image)
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [("sys.exit('cannot')", "status 1: cannot"), ("image = image.resize((160, 160))", "160 x 160 pixels of 80 x 80")],
+)
+def test_a_decoder_that_fails_at_some_qualities_costs_those_rates_alone(then, reason, tmp_path):
+    """What it made of the others is used; nothing of a size that is not the photograph's becomes a stimulus."""
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(photograph(0, 80)).save(tmp_path / "photographs" / "a.png")
+    code = "import os, sys; from PIL import Image; image = Image.open(sys.argv[1])\n"
+    code += f"if os.path.getsize(sys.argv[1]) > 1500: {then}\nimage.save(sys.argv[2])"
+    settings = {
+        "encode": words(ENCODER, "{input}", "{output}", "{quality}"),
+        "decode": words(code, "{input}", "{output}"),
+        "version": [PYTHON, "--version"],
+        "worst": 5,
+        "best": 95,
+    }
+    values = {
+        "name": "study",
+        "photographs": {"folder": str(tmp_path / "photographs"), "crop": 48},
+        "rates": {"bits_per_pixel": [1.5, 3.0], "tolerance": 0.2},
+        "codecs": [{"name": "program", "settings": settings}, {"name": "jpeg"}],
+        "triplets": {"sentinels": 0, "practice": 0},
+    }
+    write_settings(parse_settings(values, "test"), tmp_path / "study.toml")
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    [missed] = json.loads((tmp_path / "distort.json").read_text())["unreachable"]
+    assert missed["target_bits_per_pixel"] == 3 and reason in missed["reason"]
+    stimuli = Study(tmp_path).stimuli
+    assert list(stimuli[stimuli["codec"] == "program"]["target_bits_per_pixel"]) == [1.5]
+    assert (stimuli["width"] == 48).all()
