@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.proportions import wilson
-from analysis.scaling import condition_name
 from study.folder import count_votes
+from study.records import condition_name
 
 SIDES = ("codec", "target_bits_per_pixel", "bits_per_pixel", "settings")
 TRIPLET_COLUMNS = [

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.bradley_terry import LEFT_OUT_AT_MOST, Scores, fit
 from study.design.scores import ALPHA
-from study.records import quality_name, target_quality
+from study.records import condition_name
 
 COLUMNS = [
     "scale", "condition", "codec", "target_bits_per_pixel", "bits_per_pixel", "votes", "score", "low", "high", "group",
@@ -17,7 +17,7 @@ NO_CONDITION = ("unknown", "reference")
 
 
 def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
-    """Each stimulus's condition by its id: `codec @ target rate`, `codec @ target quality`, or with its settings.
+    """Each stimulus's condition by its id, as `study.records.condition_name` has it.
 
     None for references and where an import does not tell the codec.
     """
@@ -28,14 +28,6 @@ def name_conditions(stimuli: pd.DataFrame) -> pd.Series:
         )
     ]
     return pd.Series(names, index=stimuli["id"].to_numpy(), dtype=object)
-
-
-def condition_name(codec: str, target: float, settings: str) -> str:
-    """The condition of stimuli of `codec` at the target rate (NaN: none), made with `settings`."""
-    if not math.isnan(target):
-        return f"{codec} @ {target:g}"
-    quality = target_quality(settings)
-    return f"{codec} @ {quality_name(quality)}" if quality else f"{codec} {settings}"
 
 
 def scale(

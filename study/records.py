@@ -1,6 +1,7 @@
 """One row of each of a study's tables: the records that the stages hand to one another."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,22 @@ def quality_name(quality: tuple[str, float]) -> str:
     """A target quality in tables and in the names of conditions: `30 dB`, or `lpips-alex 0.2`."""
     measure, value = quality
     return f"{value:g} dB" if measure == "psnr" else f"{measure} {value:g}"
+
+
+def condition_name(codec: str, target_bits_per_pixel: float | None, settings: str) -> str:
+    """What stimuli of different photographs have in common: `codec @ rate`, `codec @ 30 dB`, `blur level 3`.
+
+    With all its settings where it was made at a fixed one. Which kinds a chain drew is each photograph's own. A target
+    of None or NaN is none.
+    """
+    if target_bits_per_pixel is not None and not math.isnan(target_bits_per_pixel):
+        return f"{codec} @ {target_bits_per_pixel:g}"
+    quality = target_quality(settings)
+    if quality:
+        return f"{codec} @ {quality_name(quality)}"
+    values = json.loads(settings) if '"level"' in settings else {}
+    distortion = set(values) - {"kinds", "chain"} == {"level"}
+    return f"{codec} level {values['level']}" if distortion else f"{codec} {settings}"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from study.design.from_settings import design_of
 from study.design.graph import Candidate, connected_pairs, linked_groups
 from study.design.information import disagreement
 from study.errors import InputError
-from study.records import Stimulus
+from study.records import Stimulus, condition_name
 from study.settings import Triplets
 
 RATES = (0.25, 0.4, 0.65, 1.0)
@@ -323,3 +323,10 @@ def test_settings_name_a_design_that_metrics_foretell():
     assert ends(both(stimuli, 20, Random(3))) == ends(disagreeing([chance, sure])(stimuli, 20, Random(3)))
     with pytest.raises(InputError, match="no predicted distance"):
         design_of(Triplets(design="disagreement", metrics=["x", "y"]), [near, {}])(stimuli, 20, Random(3))
+
+
+def test_a_chain_is_one_condition_whatever_it_drew():
+    """Each photograph's chain draws kinds of its own; its votes are pooled all the same."""
+    chains = [f'{{"chain": ["{kind}", "shift"], "kinds": 2, "level": 3}}' for kind in ("warp", "sharpen")]
+    assert {condition_name("chain", None, settings) for settings in chains} == {"chain level 3"}
+    assert condition_name("mine", None, '{"level": 3, "preset": "slow"}') == 'mine {"level": 3, "preset": "slow"}'

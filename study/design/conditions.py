@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from study.errors import InputError
-from study.records import Stimulus, quality_name, target_quality
+from study.records import Stimulus, condition_name, target_quality
 
 REFERENCE = "reference"  # the codec of the crop of the photograph itself
 
@@ -20,10 +20,7 @@ class Step(NamedTuple):
 
 def condition_of(stimulus: Stimulus) -> str:
     """What the stimuli of different crops have in common; the names are those of `analysis.scaling.name_conditions`."""
-    if stimulus.target_bits_per_pixel is not None:
-        return f"{stimulus.codec} @ {stimulus.target_bits_per_pixel:g}"
-    quality = target_quality(stimulus.settings)
-    return f"{stimulus.codec} @ {quality_name(quality)}" if quality else f"{stimulus.codec} {stimulus.settings}"
+    return condition_name(stimulus.codec, stimulus.target_bits_per_pixel, stimulus.settings)
 
 
 def step_of(stimulus: Stimulus) -> Step | None:
