@@ -11,9 +11,9 @@ import torch
 
 from distortions.quality import Measure
 from distortions.rates import CLOSE, Scale, share
-from distortions.torch_threads import one_thread
 from metric import measures
 from metric.pairs import to_tensor
+from metric.torch_threads import one_thread
 from study.errors import InputError, UnavailableError
 from study.folder import Study
 from study.images import Pixels

@@ -21,7 +21,7 @@ from codec import coding, container
 from codec.checkpoint import fingerprint
 from codec.model import Codec as Network
 from distortions.protocol import CodecError, RateSetting, Setting
-from distortions.torch_threads import one_thread
+from metric.torch_threads import one_thread
 from study.errors import InputError
 from study.images import Pixels
 from study.versions import version

@@ -12,7 +12,8 @@ import torch
 from conftest import photograph
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from test_distortions_quality import new as of_quality
+from test_distortions_quality import photographs as photographs
 
 from analysis.scaling import name_conditions
 from distortions.catalogue import CODECS
@@ -30,30 +31,12 @@ from study.design.conditions import comparison_of, condition_of
 from study.errors import InputError
 from study.folder import Study
 from study.records import Stimulus, quality_name, quality_settings, target_quality
-from study.settings import parse_settings, read_settings, write_settings
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    for k in range(2):
-        Image.fromarray(photograph(k, 80)).save(folder / f"{k}.png")
-    return folder
+from study.settings import parse_settings, read_settings
 
 
 def new(root, folder, **sections) -> Study:
-    values = {
-        "name": "study",
-        "photographs": {"folder": str(folder), "crop": 48},
-        "rates": {"bits_per_pixel": [0.5, 1.5], "tolerance": 0.2},
-        "quality": {"metric": "lpips-alex", "distances": [0.05, 0.1], "distance_tolerance": 0.2, "psnr": [30.0]},
-        "codecs": [{"name": name} for name in ("jpeg", "jpeg2000", "webp")],
-        "triplets": {"sentinels": 3, "practice": 1},
-    }
-    root.mkdir(parents=True)
-    write_settings(parse_settings(values | sections, "test"), root / "study.toml")
-    return Study(root)
+    quality = {"metric": "lpips-alex", "distances": [0.05, 0.1], "distance_tolerance": 0.2, "psnr": [30.0]}
+    return of_quality(root, folder, **{"quality": quality} | sections)
 
 
 def record_of(study: Study) -> dict:

@@ -17,7 +17,7 @@ from distortions.distort import main
 from distortions.learned import Learned
 from distortions.protocol import CodecError
 from distortions.rates import Ladder, reach
-from distortions.torch_threads import one_thread
+from metric.torch_threads import one_thread
 from study.errors import InputError
 from study.folder import Study
 from study.settings import Codec as Entry

@@ -23,11 +23,11 @@ from distortions.evaluation.means import comparable
 from distortions.evaluation.photographs import look, photographs
 from distortions.evaluation.store import read
 from distortions.making import psnr
-from distortions.torch_threads import one_thread
 from metric.exporting.exported import save
 from metric.measures import lpips, measure
 from metric.network.torchvision_import import import_torchvision
 from metric.pairs import to_tensor
+from metric.torch_threads import one_thread
 from study.errors import InputError
 from study.photographs import read as read_photograph
 

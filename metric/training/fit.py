@@ -13,13 +13,13 @@ in that nothing is dropped out: noise in each channel makes many small heads che
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from metric.torch_threads import one_thread
 from metric.training.ballots import Ballots
 from metric.training.losses import DetectionLoss, Loss, make_loss
 from study.errors import InputError
@@ -87,20 +87,6 @@ class Votes:
     """Same/different answers, `prefer_b` being the share that saw a difference."""
     split: bool = False
     """Fold 0 is for testing only: one fit, which never learns from it; else a further fit learns from all folds."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A step is many small operations, over which threads wait for each other longer than they work.
-
-    Beside other work on the same cores a second thread makes it ten times slower; and sums are the same on any machine.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Fit:

@@ -1,4 +1,8 @@
-"""Torch in one thread, so that a result is the same at any number of cores and of workers."""
+"""Torch in one thread: for many small operations, and for results that no number of cores or workers changes.
+
+Over small operations threads wait for each other longer than they work: beside other work on the same cores a second
+one makes a training of heads ten times slower.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
