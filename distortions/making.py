@@ -131,13 +131,13 @@ def load(path: Path) -> Part | None:
 def _distort(
     study: Study, part: Part, image: Pixels, places: list[tuple[int, int]], title: str, distorter: Distorter
 ) -> None:
-    seed = f"{study.settings.seed} {part.source}"
+    seed, library = f"{study.settings.seed} {part.source}", distorter.library
     for level in distorter.levels:
         distorted = distorter.distort(image, level, seed)
         settings = distorter.described(level, seed)
         for place in places:
             crop = _crop(study, distorted, place)
-            stimulus = _store(study, part.source, crop, place, title, settings)
+            stimulus = _store(study, part.source, crop, place, title, library, settings)
             part.stimuli.append(stimulus)
             if distorter.plain and level == distorter.levels[-1]:
                 part.floors.append((stimulus, psnr(crop, _crop(study, image, place))))
@@ -198,13 +198,13 @@ def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, l
             part.missed[title] += [Miss(target, None, str(error), measure.unit) for target in sorted(targets)]
         return
     assert study.settings.photographs
-    crops = Crops(ladder, places, study.settings.photographs.crop)
+    crops, library = Crops(ladder, places, study.settings.photographs.crop), ladder.codec.library
 
     def store(
         number: int, step: int, target: float | None = None, quality: Mapping[str, Setting] | None = None
     ) -> Stimulus:
         return _store(
-            study, part.source, crops.at(step)[number], places[number], title,
+            study, part.source, crops.at(step)[number], places[number], title, library,
             {**ladder.codec_at(step).settings, **(quality or {})},
             ladder.bits(step), ladder.bits_per_pixel(step), target,
         )  # fmt: skip
@@ -235,6 +235,7 @@ def _store(
     crop: Pixels,
     place: tuple[int, int],
     title: str,
+    library: str | None = None,
     settings: dict[str, Setting] | None = None,
     bits: int | None = None,
     bits_per_pixel: float | None = None,
@@ -257,6 +258,7 @@ def _store(
         target_bits_per_pixel=target,
         bits=bits,
         bits_per_pixel=bits_per_pixel,
+        library=library,
     )
 
 

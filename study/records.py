@@ -37,6 +37,8 @@ class Stimulus:
     """8 times the real bytes of the whole encoded photograph, its header included."""
     bits_per_pixel: float | None
     """`bits` over the pixels of the whole photograph."""
+    library: str | None = None
+    """What encoded and decoded it, or distorted it, with versions; none for references and imports."""
 
 
 def target_quality(settings: str) -> tuple[str, float] | None:

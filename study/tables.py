@@ -3,7 +3,7 @@
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def write(table: pd.DataFrame, path: Path, record: type) -> None:
 def read(path: Path, record: type) -> pd.DataFrame:
     """The table at `path` as a data frame; missing values are None (text) or NaN (numbers).
 
-    Raises InputError where the file is missing, damaged, or lacks a column.
+    A column whose field has a default may be absent, as in files from before there was one. Raises InputError where the
+    file is missing, damaged, or lacks another column.
     """
     wanted = schema(record)
     try:
@@ -51,6 +52,10 @@ def read(path: Path, record: type) -> pd.DataFrame:
         raise InputError(f"{path} is missing") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    for field in fields(record):
+        if field.default is not MISSING and field.name not in arrow.column_names:
+            column = pa.array([field.default] * len(arrow), wanted.field(field.name).type)
+            arrow = arrow.append_column(wanted.field(field.name), column)
     absent = [name for name in wanted.names if name not in arrow.column_names]
     if absent:
         raise InputError(f"{path}: no column {', '.join(absent)}; was it written by another version of eyetune?")
@@ -59,6 +64,6 @@ def read(path: Path, record: type) -> pd.DataFrame:
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
     table = arrow.to_pandas()
-    for name in (field.name for field in wanted if pa.types.is_string(field.type)):
+    for name in (column.name for column in wanted if pa.types.is_string(column.type)):
         table[name] = table[name].astype(object).where(table[name].notna(), None)
     return table

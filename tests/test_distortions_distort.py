@@ -77,6 +77,8 @@ def test_a_study_is_made_and_reads_back(tmp_path, photographs, capsys):
     assert record["skipped"]["zcopy.bmp"] == "the same picture as 0.png"
     assert all(f"{source}: {reason}" in printed for source, reason in record["skipped"].items())
     assert "no images: 1" in printed and f"eyetune serve {study.root}" in printed
+    libraries = study.stimuli.groupby("codec")["library"].unique().map(list)
+    assert libraries.to_dict() == {"reference": [None]} | {k: [v["library"]] for k, v in record["codecs"].items()}
 
     study.check_images()
     stimuli, triplets = study.stimuli, study.triplets

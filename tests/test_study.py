@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +125,12 @@ def test_a_table_that_lacks_a_column_is_refused(make_study, tmp_path):
     make_study().triplets.drop(columns="kind").to_parquet(path)
     with pytest.raises(InputError, match="no column kind"):
         tables.read(path, Triplet)
+
+
+def test_a_table_from_before_a_column_with_a_default_is_read(make_study):
+    study = make_study()
+    pq.write_table(pq.read_table(study.stimuli_path).drop_columns("library"), study.stimuli_path)
+    assert study.stimuli["library"].isna().all() and len(study.stimuli) > 0
 
 
 def test_a_missing_stimulus_is_named(make_study):
