@@ -84,10 +84,13 @@ def connected_pairs(
     degree = np.zeros(len(place), dtype=np.int64)
     chosen: list[int] = []
 
+    first, second = np.ascontiguousarray(ends.T)
+    used_before = used[first] + used[second]
+
     def best(pool: NDArray[np.int64], *keys: NDArray) -> int:
         """Of the candidates at the places `pool`, the least by `keys`, then by how much their items are used."""
-        uses = degree[ends]
-        for key in (*keys, uses.max(axis=1), uses.sum(axis=1), before, used[ends].sum(axis=1), order):
+        one, other = degree[first], degree[second]
+        for key in (*keys, np.maximum(one, other), one + other, before, used_before, order):
             values = key[pool]
             pool = pool[values == values.min()]
         return int(pool[0])
@@ -100,15 +103,19 @@ def connected_pairs(
     joined = np.array([(place[one], place[other]) for one, other in _joined(earlier, place)], np.int64).reshape(-1, 2)
     scarce = number < len(place) - len(set(_labels(ends, len(place))))
     for start in (joined, joined[:0]) if scarce else (joined[:0],):
+        label = _labels(np.concatenate([start, ends[chosen]]), len(place))
         for pool in (own, others):
-            while len(chosen) < number:
-                label = _labels(np.concatenate([start, ends[chosen]]), len(place))
-                apart = pool[label[ends[pool, 0]] != label[ends[pool, 1]]]
-                if not len(apart):
-                    break
-                take(best(apart, rank))
+            apart = pool[label[first[pool]] != label[second[pool]]]
+            while len(chosen) < number and len(apart):
+                index = best(apart, rank)
+                take(index)
+                label[label == label[second[index]]] = label[first[index]]
+                apart = apart[label[first[apart]] != label[second[apart]]]
     free = np.ones(len(candidates), dtype=bool)
     free[[index for index in chosen if index < len(candidates)]] = False
+    if number - len(chosen) >= free.sum():  # nothing to choose
+        chosen += np.flatnonzero(free).tolist()
+        free[:] = False
     size = np.bincount(stratum[chosen], minlength=len(strata))
     while len(chosen) < number and free.any():
         index = best(np.flatnonzero(free), size[stratum], rank)
