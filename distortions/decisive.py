@@ -67,7 +67,10 @@ def changes(former: dict[str, Any], record: dict[str, Any]) -> list[str]:
     def meaning(values: dict[str, Any], key: str) -> Any:
         value = values.get(key)
         if key == "codecs" and isinstance(value, dict):
-            return {title: {k: v for k, v in codec.items() if k != "library"} for title, codec in value.items()}
+            return {
+                title: {k: v for k, v in codec.items() if k != "library"} if isinstance(codec, dict) else codec
+                for title, codec in value.items()
+            }
         return value
 
     names = {"photographs": "crops", "files": "photographs"}

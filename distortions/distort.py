@@ -137,14 +137,15 @@ def _hashes(folder: str, sources: Iterable[str]) -> tuple[dict[str, str], dict[s
 def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bool) -> pd.DataFrame | None:
     """The stimuli whose images have gone from a study that this record made; None where the study is yet to be made.
 
-    Raises InputError where it was made otherwise and is not to be replaced.
+    Raises InputError where it was made otherwise and is not to be replaced. One with votes was made, though its tables
+    have gone: the votes name these triplets and no others.
     """
     path = study.root / "distort.json"
-    made = study.stimuli_path.exists() or study.triplets_path.exists()
-    if not made:
+    votes = _has_votes(study)
+    if not (votes or study.stimuli_path.exists() or study.triplets_path.exists()):
         return None
     if force:
-        if _has_votes(study):
+        if votes:
             raise InputError(
                 f"{study.root}: its triplets have votes or open sessions, which are kept; make a new study instead"
             )
@@ -154,7 +155,11 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
         if not isinstance(former, dict):
             raise ValueError("it should hold a JSON object")
     except FileNotFoundError:
-        if parts_folder.exists() and not _has_votes(study):  # stopped between the tables and distort.json
+        if votes:
+            raise InputError(
+                f"{path} is missing, and its triplets have votes, which are kept; restore it, or make a new study"
+            ) from None
+        if parts_folder.exists():  # stopped between the tables and distort.json
             return None
         raise InputError(
             f"{study.root}: its stimuli were not made by eyetune distort; replace them with --force"
@@ -163,10 +168,8 @@ def _missing(study: Study, record: dict[str, Any], parts_folder: Path, force: bo
         raise InputError(f"{path}: not readable ({error}); make the stimuli anew with --force") from None
     changed = changes(former, record)
     if changed:
-        raise InputError(
-            f"{study.root}: made before with other {', '.join(changed)}; replace its stimuli and triplets with --force,"
-            " or make a new study"
-        )
+        way_out = "set these back" if votes else "replace its stimuli and triplets with --force"
+        raise InputError(f"{study.root}: made before with other {', '.join(changed)}; {way_out}, or make a new study")
     if not (study.stimuli_path.exists() and study.triplets_path.exists()):
         return None
     table = tables.read(study.stimuli_path, Stimulus)
@@ -238,7 +241,7 @@ def _finish(
     if force:
         study.images.remove(study.images.digests() - result.images - _images(parts))
     for folder in (study.root / ".distort").iterdir():
-        if folder != parts_folder:
+        if folder != parts_folder and folder.is_dir():  # a file there is none of ours
             shutil.rmtree(folder)
     text = assembly.summary(study, result, others)
     return f"{text}\n\nnext: eyetune serve {study.root}, or with simulated observers: eyetune simulate {study.root}"

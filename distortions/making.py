@@ -116,15 +116,15 @@ def check_targets(study: Study, codecs: dict[str, Treatment]) -> None:
 
 
 def load(path: Path) -> Part | None:
-    """The part at `path`; None where there is none."""
+    """The part at `path`; None where there is none, or one that a power cut left empty."""
     try:
         values = json.loads(path.read_text())
-    except FileNotFoundError:
+        part = Part(**values)
+        part.stimuli = [Stimulus(**stimulus) for stimulus in values["stimuli"]]
+        part.floors = [(Stimulus(**stimulus), psnr) for stimulus, psnr in values["floors"]]
+        part.missed = {title: [Miss(**miss) for miss in misses] for title, misses in values["missed"].items()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    part = Part(**values)
-    part.stimuli = [Stimulus(**stimulus) for stimulus in values["stimuli"]]
-    part.floors = [(Stimulus(**stimulus), psnr) for stimulus, psnr in values["floors"]]
-    part.missed = {title: [Miss(**miss) for miss in misses] for title, misses in values["missed"].items()}
     return part
 
 

@@ -155,6 +155,46 @@ def test_votes_are_never_orphaned(tmp_path, photographs):
         main([str(root), "--force"])
 
 
+def test_votes_keep_their_triplets_where_the_tables_have_gone(tmp_path, photographs, capsys):
+    """Other settings would make others, which the votes do not name; the same ones make the same."""
+    root = new(tmp_path / "study", photographs)
+    assert main([str(root), "--workers", "1"]) == 0
+    with connect(root / "votes.sqlite") as store:
+        store.execute("INSERT INTO observers VALUES ('o', 'now', NULL, NULL)")
+        store.execute("INSERT INTO trials VALUES ('t', 'o', 0, 'x', 'test', 'a', 'r', 'l', 'm')")
+    before = contents(root)
+    for name in ("stimuli.parquet", "triplets.parquet"):
+        (root / name).unlink()
+    new(root, photographs, triplets={"across_rates": 1, "sentinels": 3, "repeats": 0.15, "practice": 1})
+    with pytest.raises(InputError, match="made before with other triplets; set these back, or make a new study"):
+        main([str(root)])
+    assert not (root / "triplets.parquet").exists()
+    new(root, photographs)
+    assert main([str(root), "--workers", "1"]) == 0
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("left", ["", "null", "{}", '{"source": "0.png", "sha'])
+def test_what_a_power_cut_left_of_a_photograph_is_made_again(tmp_path, photographs, left):
+    root = new(tmp_path / "study", photographs)
+    assert main([str(root), "--workers", "1"]) == 0
+    before = contents(root)
+    min(root.glob(".distort/*/*.json")).write_text(left)
+    (root / ".distort" / "notes").write_text("a file of somebody's")
+    assert main([str(root), "--workers", "1", "--force"]) == 0
+    (root / ".distort" / "notes").unlink()
+    assert contents(root) == before
+
+
+def test_a_distort_json_that_was_edited_is_one_of_other_settings(tmp_path, photographs):
+    root = new(tmp_path / "study", photographs)
+    assert main([str(root), "--workers", "1"]) == 0
+    path = root / "distort.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"codecs": {"jpeg": 3}}))
+    with pytest.raises(InputError, match="made before with other codecs; replace"):
+        main([str(root)])
+
+
 def test_a_missing_image_is_made_again(tmp_path, photographs, capsys):
     root = new(tmp_path / "study", photographs)
     main([str(root), "--workers", "1"])
