@@ -15,11 +15,11 @@ from scipy.special import expit
 
 from analysis.scaling import name_conditions
 from study.design.conditions import comparison_of, condition_of
+from study.design.crops import pairs_of_crops_together
 from study.design.designs import (
     disagreeing,
     jnd_ladder,
     ladder,
-    over_crops,
     random_pairs,
     same_rate,
     stratified,
@@ -188,7 +188,7 @@ def test_a_jnd_ladder_compares_both_ends_and_the_middle_with_the_reference():
 def test_crops_with_few_pairs_link_all_conditions_together(number, seed):
     """16 conditions need 15 pairs; as many crops as that takes link them, though no crop alone could."""
     crops = [crop(f"p{k}") for k in range(-(-15 // number))]
-    pairs = over_crops(crops, random_pairs, number, seed)
+    pairs = pairs_of_crops_together(crops, random_pairs, number, seed)
     assert all(len(chosen) == number for chosen in pairs)
     named = [(condition_of(a), condition_of(b)) for chosen in pairs for a, b in chosen]
     assert len(linked_groups(named, [condition_of(s) for s in crops[0]])) == 1
@@ -197,7 +197,7 @@ def test_crops_with_few_pairs_link_all_conditions_together(number, seed):
 
 def test_over_many_crops_all_pairs_of_conditions_are_shown_equally_often():
     """120 pairs of 16 conditions, 12 crops with 20 pairs: each pair of conditions about twice, none forgotten."""
-    pairs = over_crops([crop(f"p{k}") for k in range(12)], random_pairs, 20, seed=1)
+    pairs = pairs_of_crops_together([crop(f"p{k}") for k in range(12)], random_pairs, 20, seed=1)
     times = Counter(frozenset((condition_of(a), condition_of(b))) for chosen in pairs for a, b in chosen)
     assert len(times) == 120 and max(times.values()) <= 4
     degree = Counter(condition_of(s) for chosen in pairs for pair in chosen for s in pair)

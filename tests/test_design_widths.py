@@ -10,8 +10,8 @@ from test_design_pairs import crop, stimulus
 
 from benchmarks.active_choice import ITEMS, prediction, true_scores
 from study.design.conditions import condition_of
-from study.design.crops import pairs_of_crops
-from study.design.designs import ladder, over_crops, random_pairs, same_rate
+from study.design.crops import pairs_of_crops, pairs_of_crops_together
+from study.design.designs import ladder, random_pairs, same_rate
 from study.design.graph import linked_groups
 from study.design.widths import INTERVAL, pair_counts, plan_votes, predicted_widths, votes_for_width
 from study.errors import InputError
@@ -119,10 +119,44 @@ def test_few_pairs_a_crop_leave_no_more_apart_than_all_crops_together_do():
     conditions = {condition_of(s) for stimuli in crops for s in stimuli if s.codec != "reference"}
     for number in (1, 2, 3):
         for design in (random_pairs, same_rate, ladder):
-            both = [over_crops(crops, design, number, 1), pairs_of_crops(crops, design, number, 1)]
+            both = [pairs_of_crops_together(crops, design, number, 1), pairs_of_crops(crops, design, number, 1)]
             groups = [
                 linked_groups([(condition_of(a), condition_of(b)) for pairs in made for a, b in pairs], conditions)
                 for made in both
             ]
             assert len(groups[1]) <= len(groups[0])
             assert [len(pairs) for pairs in both[1]] == [len(pairs) for pairs in both[0]]
+
+
+@pytest.mark.parametrize("design", [random_pairs, same_rate, ladder])
+def test_what_one_photograph_alone_has_leaves_the_intervals_of_all_else_as_they_are(design):
+    """A rate that a codec reaches on one of 48 photographs: the others are linked again and again all the same."""
+    crops = [[stimulus(f"p{k}", "reference", None), *crop(f"p{k}")] for k in range(48)]
+    widths = []
+    for place in (None, 47, 20):
+        planned = [*crops]
+        if place is not None:
+            planned[place] = [*crops[place], stimulus(f"p{place}", "webp", 2.0)]
+        plan = plan_votes(planned, design, 5 * 4 * 48, 5, SCORES | {"webp @ 2": 0.0}, seed=1)
+        assert len(linked_groups([(condition_of(a), condition_of(b)) for pairs in plan.pairs for a, b in pairs])) == 1
+        others = [row for row, name in enumerate(plan.conditions) if name in SCORES]
+        widths.append(predicted_widths(plan.votes[np.ix_(others, others)], list(SCORES.values())).mean())
+    assert max(widths[1:]) < 1.1 * widths[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 6), st.sampled_from([0.1, 0.4, 0.8]), st.integers(0, 999))
+def test_whatever_conditions_crops_have_no_more_are_apart_than_planned_together(number_of_crops, number, share, seed):
+    random = np.random.default_rng(seed)
+    crops = [
+        [stimulus(f"p{k}", "reference", None), *(s for s in crop(f"p{k}") if random.random() < share)]
+        for k in range(number_of_crops)
+    ]
+    conditions = {condition_of(s) for stimuli in crops for s in stimuli[1:]}
+    for design in (random_pairs, same_rate, ladder):
+        both = [plan(crops, design, number, 1) for plan in (pairs_of_crops_together, pairs_of_crops)]
+        groups = [
+            linked_groups([(condition_of(a), condition_of(b)) for pairs in made for a, b in pairs], conditions)
+            for made in both
+        ]
+        assert len(groups[1]) <= len(groups[0])

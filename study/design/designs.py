@@ -7,8 +7,7 @@ is a and which is b, and which is shown on the left, is left to the triplets and
 
 `study.design.from_settings.design_of` makes a design of what study.toml asks for. The generator
 (`distortions.pairs.crop_triplets`) calls it for each crop with a `random` of the crop's own, makes a triplet of each
-pair and writes `comparison_of` beside it. `over_crops` plans all crops together, where a crop gets too few pairs to
-link its stimuli.
+pair and writes `comparison_of` beside it. `study.design.crops` has the pairs of all crops.
 """
 
 import itertools
@@ -180,21 +179,6 @@ def jnd_ladder(stimuli: Sequence[Stimulus], number: int, random: Random, earlier
         steps = np.linspace(0, len(rungs) - 1, min(number, len(rungs))) if rungs else np.zeros(0)
         pairs += [(reference, rungs[int(step)]) for step in np.round(steps)]
     return pairs
-
-
-def over_crops(crops: Sequence[Sequence[Stimulus]], design: Design, number: int, seed: int) -> list[Pairs]:
-    """`number` pairs of each crop, planned one crop after another so that all conditions are linked overall, too.
-
-    Conditions and pairs of conditions that earlier crops used less come first. Where `number` is too small to link a
-    crop's stimuli, crops together link the conditions as soon as they can. Crops depend on those before them.
-    """
-    made: list[Pairs] = []
-    earlier: Counter[Pair] = Counter()
-    for place, stimuli in enumerate(crops):
-        pairs = design(stimuli, number, Random(f"{seed} design {place}"), earlier)
-        earlier.update((condition_of(a), condition_of(b)) for a, b in pairs)
-        made.append(pairs)
-    return made
 
 
 def check_known(stimuli: Sequence[Stimulus], values: Mapping[str, float]) -> None:
