@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from study.addresses import is_address, located, opened, said
@@ -17,6 +17,11 @@ NAME = re.compile(r"([0-9a-f]{64})\.png")
 # Stores in which an object is there once all its bytes are, and not before, as fsspec calls them: Amazon's, Google's,
 # Azure's, Alibaba's and Oracle's, and this process's memory.
 WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "memory"}
+
+
+# Files of the study's own, in whose place a folder of images would be in the way.
+OWN = {"study.toml", "stimuli.parquet", "triplets.parquet", "distort.json", "judgments.parquet", "scores.parquet"}
+OWN |= {"votes.sqlite", "secret.key"}
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,21 @@ def image_store(stimuli: str, root: Path) -> ImageStore:
     """
     place = located(stimuli, root, KEY)
     return AddressImages(place) if is_address(place) else FolderImages(Path(place))
+
+
+def check_place(stimuli: str) -> None:
+    """Raise ValueError, in words for a person, where a study's images cannot be at `stimuli` of its settings.
+
+    That is a folder below the study, the same whatever folder a command is run in, or a whole address.
+    """
+    parts = PurePath(stimuli).parts
+    if is_address(stimuli):
+        if not stimuli[0].isalpha() or re.match(r"(file|local)://(?!/)", stimuli):
+            raise ValueError("must be a whole address; one of this machine has three slashes: file:///data/images")
+    elif not parts or any(part.startswith((".", "~", "/")) for part in parts) or ":" in parts[0] or "\0" in stimuli:
+        raise ValueError("must be a folder below the study that is not hidden, or an address: file:///data/images")
+    elif parts[0] in OWN:
+        raise ValueError("the study has a file of that name; name another folder")
 
 
 def _whole(files: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from study.errors import InputError
 from study.files import write_text
+from study.image_store import check_place
 from study.recruiting_settings import Hits, Qualification, Recruiting, Workers
 from study.sections import Section
 
@@ -215,10 +216,7 @@ class StudySettings(Section):
     @field_validator("stimuli")
     @classmethod
     def _below_the_study_or_address(cls, stimuli: str) -> str:
-        path = PurePath(stimuli)
-        inside = path.parts and not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
-        if "://" not in stimuli and not inside:
-            raise ValueError("must be a folder below the study that is not hidden, or an address: file:///data/images")
+        check_place(stimuli)
         return stimuli
 
     @model_validator(mode="after")

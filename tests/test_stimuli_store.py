@@ -308,9 +308,25 @@ def test_a_study_without_the_key_keeps_its_images_below_it(tmp_path, photographs
     assert Study(root).images == FolderImages(root / "stimuli")
 
 
-@pytest.mark.parametrize("stimuli", ["", ".", "..", "../images", "/images", ".distort", "images/../.."])
+@pytest.mark.parametrize(
+    "stimuli",
+    ["", ".", "..", "../images", "/images", ".distort", "images/../..", "~/images", "s3:/bucket/images", "a\0b"],
+)
 def test_a_path_that_is_not_below_the_study_is_refused(stimuli):
     with pytest.raises(InputError, match="stimuli = .*must be a folder below the study"):
+        parse_settings({"name": "x", "stimuli": stimuli}, "study.toml")
+
+
+@pytest.mark.parametrize("stimuli", ["://images", "file://images", "file://./images", "local://images"])
+def test_an_address_that_depends_on_where_a_command_is_run_is_refused(stimuli):
+    """It would be another folder from elsewhere, where the study's images are missing."""
+    with pytest.raises(InputError, match="stimuli = .*must be a whole address; .*file:///data/images"):
+        parse_settings({"name": "x", "stimuli": stimuli}, "study.toml")
+
+
+@pytest.mark.parametrize("stimuli", ["votes.sqlite", "stimuli.parquet", "study.toml/images"])
+def test_a_folder_in_the_place_of_a_file_of_the_study_is_refused(stimuli):
+    with pytest.raises(InputError, match="stimuli = .*the study has a file of that name; name another folder"):
         parse_settings({"name": "x", "stimuli": stimuli}, "study.toml")
 
 
