@@ -4,12 +4,13 @@ Interrupted, the same command goes on where it stopped. Its result is the same a
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,34 @@ def main(argv: list[str] | None = None) -> int | None:
 
         check_metrics(study)
     wanted = sorted(hashes) if missing is None else sorted(set(missing["source"]) & set(hashes))
-    _sweep(study)
     left = {source: hashes[source] for source in wanted}
-    parts = _parts(study, folder, left, codecs, parts_folder, options.workers, options.executor)
-    if missing is None:
-        print(_finish(study, parts, skipped, others, record, parts_folder, options.force))
-    else:
-        _restore(study, parts, missing, parts_folder)
+    with _alone(study):
+        _sweep(study)
+        parts = _parts(study, folder, left, codecs, parts_folder, options.workers, options.executor)
+        if missing is None:
+            print(_finish(study, parts, skipped, others, record, parts_folder, options.force))
+        else:
+            _restore(study, parts, missing, parts_folder)
     return 0
+
+
+@contextmanager
+def _alone(study: Study) -> Iterator[None]:
+    """Hold the study for the block: another run would remove what this one is writing.
+
+    The system frees the lock when its holder ends, however. Raises InputError where another command holds it.
+    """
+    path = study.root / ".distort" / "lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{study.root}: another eyetune distort is at work in it; wait until it has ended, then run this one"
+                " again"
+            ) from None
+        yield
 
 
 def _hashes(folder: str, sources: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -241,7 +262,7 @@ def _finish(
     if force:
         study.images.remove(study.images.digests() - result.images - _images(parts))
     for folder in (study.root / ".distort").iterdir():
-        if folder != parts_folder and folder.is_dir():  # a file there is none of ours
+        if folder != parts_folder and folder.is_dir():  # a file there is the lock
             shutil.rmtree(folder)
     text = assembly.summary(study, result, others)
     return f"{text}\n\nnext: eyetune serve {study.root}, or with simulated observers: eyetune simulate {study.root}"

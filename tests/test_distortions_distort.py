@@ -136,7 +136,7 @@ def test_a_second_run_does_nothing_and_other_settings_need_force(tmp_path, photo
         main([str(root)])
     main([str(root), "--workers", "1", "--force"])
     assert stored(root) == set(Study(root).stimuli["sha256"]) | kept(root)
-    assert len(list((root / ".distort").iterdir())) == 1
+    assert len(list(root.glob(".distort/*/"))) == 1
     Image.fromarray(photograph(8, 80)).save(photographs / "more.png")
     with pytest.raises(InputError, match="other photographs"):
         main([str(root)])
@@ -172,6 +172,21 @@ def test_votes_keep_their_triplets_where_the_tables_have_gone(tmp_path, photogra
     new(root, photographs)
     assert main([str(root), "--workers", "1"]) == 0
     assert contents(root) == before
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path, photographs):
+    """It would sweep away what the first is writing; the lock ends with its holder, here by SIGKILL."""
+    root = new(tmp_path / "study", photographs)
+    (root / ".distort").mkdir()
+    code = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+    command = [sys.executable, "-c", code, str(root / ".distort" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        first.stdout.readline()
+        with pytest.raises(InputError, match="another eyetune distort is at work in it; wait"):
+            main([str(root), "--workers", "1"])
+        assert not (root / "stimuli").exists()
+        first.kill()
+    assert main([str(root), "--workers", "1"]) == 0
 
 
 @pytest.mark.parametrize("left", ["", "null", "{}", '{"source": "0.png", "sha'])
