@@ -19,6 +19,8 @@ class Asked(NamedTuple):
     pairs: list[tuple[str, str]]
     """The two conditions of each comparison that has two different ones."""
     votes_each: int
+    against_reference: list[str]
+    """The condition of each comparison with the reference itself."""
 
     @property
     def votes(self) -> int:
@@ -68,6 +70,8 @@ def asked_now(study: Study) -> Asked:
     if tests.empty:
         raise InputError(f"{study.triplets_path}: no test triplets; make some with: eyetune distort {study.root}")
     names = name_conditions(study.stimuli)
-    both = zip(names.reindex(tests["a"]), names.reindex(tests["b"]), strict=True)
+    both = list(zip(names.reindex(tests["a"]), names.reindex(tests["b"]), strict=True))
     pairs = [(str(a), str(b)) for a, b in both if a is not None and b is not None and a != b]
-    return Asked(len(tests), pairs, study.settings.session.votes_per_triplet)
+    with_reference = (tests["a"] == tests["reference"]) | (tests["b"] == tests["reference"])
+    rungs = [str(a or b) for (a, b), itself in zip(both, with_reference, strict=True) if itself and (a or b)]
+    return Asked(len(tests), pairs, study.settings.session.votes_per_triplet, rungs)

@@ -119,7 +119,7 @@ def bought(
     else:
         found = _planned(study, settings.design, votes, expected)
         named = [(condition_of(a), condition_of(b)) for pairs in found.pairs for a, b in pairs]
-        asked = Asked(len(named), named, found.votes_each)
+        asked = Asked(len(named), named, found.votes_each, [])
         lines = [f"design:       {settings.design}, {found.number:,} pairs a crop, {found.votes_each:,} votes on each"]
         lines += _toml({"triplets": {"pairs": found.number}, "session": {"votes_per_triplet": found.votes_each}})
         lines.append(

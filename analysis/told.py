@@ -77,18 +77,21 @@ def precision(asked: Asked, conditions: Sequence[str], expected: Expected) -> li
 
 
 def powers(asked: Asked) -> list[str]:
-    """Lines on what single comparisons, and pairs of conditions over all crops, can tell."""
-    by_pair = Counter(frozenset(pair) for pair in asked.pairs)
+    """Lines on what single comparisons, and those of two conditions, or with the reference, over all crops can tell."""
     lines = [
         f"power:        shares of votes that are told from one half with a chance of {100 * POWER:.0f} %"
         f" (exact test at {LEVEL:g})",
         f"              one comparison, {_told(asked.votes_each)}",
     ]
-    if by_pair:
-        least, most = min(by_pair.values()), max(by_pair.values())
-        lines.append(f"              two conditions in all crops, {_told(least * asked.votes_each)}")
-        if most > least:
-            lines[-1] += f"; at most {_told(most * asked.votes_each)}"
+    for what, times in (
+        ("two conditions", Counter(frozenset(pair) for pair in asked.pairs)),
+        ("a condition and the reference", Counter(asked.against_reference)),
+    ):
+        if times:
+            least, most = min(times.values()), max(times.values())
+            lines.append(f"              {what} in all crops, {_told(least * asked.votes_each)}")
+            if most > least:
+                lines[-1] += f"; at most {_told(most * asked.votes_each)}"
     needed = ", ".join(f"{100 * share:.0f} % {votes_to_tell(share):,}" for share in PREFERENCES)
     return [*lines, f"              votes that it takes: {needed}"]
 

@@ -320,6 +320,8 @@ def test_jnd_comparisons_have_power_and_no_scores(make_study, capsys):
     assert "6, none compared with another" in printed and "21 of them compare no two conditions" in printed
     assert "widths:       none" in printed
     assert "one comparison, 3 votes" in printed and "two conditions in all" not in printed
+    # 3 comparisons of some conditions, 6 of others; 8 of 9 votes are told from half, or 14 of 18
+    assert "a condition and the reference in all crops, 9 votes: 90.7 %; at most 18 votes: 82.3 %" in printed
     assert run(main, [str(study.root), "--width", "1"]) == 2
 
 
