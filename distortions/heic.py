@@ -30,7 +30,7 @@ class Heic(Tunable):
         """What has to be installed first, and how; None where nothing has."""
         if importlib.util.find_spec("pillow_heif"):
             return None
-        return "heic needs pillow-heif; install eyetune[heif]"
+        return "heic needs pillow-heif: pip install 'eyetune[heif]'"
 
     @property
     def library(self) -> str:

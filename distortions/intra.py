@@ -46,7 +46,7 @@ class IntraCodec(Tunable):
         try:
             av = hevc.pyav()
         except UnavailableError:
-            return f"{self.name} needs PyAV; install eyetune[bpg]"
+            return f"{self.name} needs PyAV: pip install 'eyetune[bpg]'"
         if {self.encoder, self.decoder} <= av.codecs_available:
             return None
         return f"this PyAV was built without {self.encoder} or {self.decoder}; install PyAV from PyPI's wheels"

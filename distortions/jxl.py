@@ -19,7 +19,7 @@ class ImagecodecsCodec(Tunable):
         """What has to be installed first, and how; None where nothing has."""
         if importlib.util.find_spec("imagecodecs"):
             return None
-        return f"{self.name} needs imagecodecs; install eyetune[jxl]"
+        return f"{self.name} needs imagecodecs: pip install 'eyetune[jxl]'"
 
 
 class JpegXl(ImagecodecsCodec):
