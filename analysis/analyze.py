@@ -51,7 +51,8 @@ def short_summary(found: Results) -> list[str]:
         f"left side:    {interval(found.left, f'votes, p {p_value(found.left_p)}')}",
         f"agreement:    {interval(found.ceilings['agreement'], 'triplets: two observers give the same answer')}",
     ]
-    for table, what in ((found.codecs, "at equal rates"), (found.conditions, "of all conditions")):
+    equal = "rates" if found.preferences["target_bits_per_pixel"].notna().any() else "levels"  # of distortions alone
+    for table, what in ((found.codecs, f"at equal {equal}"), (found.conditions, "of all conditions")):
         lines += best(table, what)
     return lines
 

@@ -14,7 +14,7 @@ from study import tables
 from study.command import run
 from study.errors import InputError
 from study.folder import Study
-from study.records import Judgment, Triplet
+from study.records import Judgment, Stimulus, Triplet
 from study.settings import parse_settings, write_settings
 
 TABLES = ("triplets.csv", "observers.csv", "preferences.csv", "bradley_terry.csv", "summary.csv")
@@ -198,6 +198,20 @@ def test_preferences_by_hand(make_study):
     assert found["triplets"].tolist() == [1, 1, 1, 3] and found.iloc[3]["share"] == pytest.approx(1 / 3)
     turned = codec_preferences(voted, ["webp", "jpeg"])
     assert turned["wins"].tolist() == [1, 3, 2, 6] and turned["codec"].tolist() == ["webp"] * 4
+
+
+def test_distortions_alone_are_compared_at_equal_levels(make_study, capsys):
+    """Their stimuli have no rates, so neither the line nor the page speaks of any."""
+    study = make_study()
+    store(study, gather(study))
+    assert main([str(study.root)]) == 0 and " at equal rates, score" in capsys.readouterr().out
+    assert "Codecs at equal rates</h2>" in page(study)
+    table = study.stimuli
+    table["settings"] = [json.dumps({"level": 1 + k}) for k in range(len(table))]
+    table[["target_bits_per_pixel", "bits", "bits_per_pixel"]] = None
+    tables.write(table, study.stimuli_path, Stimulus)
+    assert main([str(study.root)]) == 0 and " at equal levels, score" in capsys.readouterr().out
+    assert "Codecs at equal levels</h2>" in page(study)
 
 
 def test_names_are_escaped(make_study):
