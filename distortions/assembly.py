@@ -185,12 +185,15 @@ def summary(study: Study, result: Result, others: int) -> str:
         *_apart(result),
     ]
     asked = settings.triplets
-    for kind, wanted, why in (
-        ("sentinel", asked.sentinels, "too few crops are obviously poor at their codecs' lowest rate"),
-        ("training", asked.practice, "too few crops are obviously poor at their codecs' lowest rate"),
+    for name, count, wanted in (
+        ("sentinel", kinds["sentinel"], asked.sentinels),
+        ("practice", kinds["training"], asked.practice),
     ):
-        if kinds[kind] < wanted:
-            lines.append(f"note: {kinds[kind]} {kind} triplets in place of {wanted}: {why}")
+        if count < wanted:
+            lines.append(
+                f"note: {count} {name} triplets in place of {wanted}: too few crops are obviously poor at their codecs'"
+                " poorest setting"
+            )
     fewer = [part.source for part in result.parts if part.crops < settings.photographs.crops_per_photograph]
     if fewer:
         lines.append(f"note: fewer crops than asked for fit in photographs: {len(fewer):,}, the first {fewer[0]}")

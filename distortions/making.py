@@ -109,10 +109,22 @@ def check_targets(study: Study, codecs: dict[str, Treatment]) -> None:
             f"{study.settings_path}: rates.bits_per_pixel = [] and no quality.psnr or quality.distances: nothing would"
             " be made; give one of them, or a synthetic distortion as one of [[codecs]]"
         )
+    asked = settings.triplets
+    if asked.design == "codecs-and-rates" and not (asked.across_codecs or asked.across_rates or _quality_pairs(study)):
+        raise InputError(
+            f"{study.settings_path}: triplets.across_codecs = 0 and triplets.across_rates = 0: no comparison would be"
+            " made; raise one of them"
+        )
     if settings.quality.metric is not None:
         from distortions.distances import metric_name  # imports torch
 
         metric_name(study)
+
+
+def _quality_pairs(study: Study) -> int:
+    """How many pairs of equal quality a crop may get."""
+    quality = study.settings.quality
+    return quality.pairs if quality.psnr or quality.distances else 0
 
 
 def load(path: Path) -> Part | None:

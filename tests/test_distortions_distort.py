@@ -271,6 +271,11 @@ def test_a_disk_error_keeps_its_number_and_leaves_nothing_half_written(tmp_path,
         ({"codecs": [{"name": "jpg"}]}, "'jpg': no such codec"),
         ({"codecs": [{"name": "jpeg"}], "rates": {"bits_per_pixel": [1.0], "tolerance": 0.2}}, "one codec at one rate"),
         ({"codecs": [{"name": "jpeg"}], "rates": {"bits_per_pixel": [0.001]}}, "were not reached"),
+        ({"triplets": {"across_codecs": 0, "across_rates": 0}}, "across_rates = 0: no comparison would be made; raise"),
+        (
+            {"triplets": {"across_codecs": 0, "across_rates": 0}, "quality": {"psnr": [30.0], "pairs": 0}},
+            "across_rates = 0: no comparison would be made; raise",
+        ),
         ({"photographs": {"folder": "small", "crop": 200}}, "smaller than the crop of 200 x 200"),
         ({"photographs": {"folder": "empty"}}, "no photographs in it"),
     ],
@@ -283,6 +288,13 @@ def test_bad_input_is_one_line(tmp_path, photographs, sections, message):
         main([str(root), "--workers", "1"])
     assert "\n" not in str(error.value)
     assert not (root / "stimuli.parquet").exists()
+
+
+def test_too_few_obvious_comparisons_are_told_by_the_names_that_study_toml_has(tmp_path, photographs, capsys):
+    triplets = {"sentinels": 90, "practice": 70, "repeats": 0.0}
+    assert main([str(new(tmp_path / "study", photographs, triplets=triplets)), "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert " sentinel triplets in place of 90: too few" in said and " practice triplets in place of 70: too few" in said
 
 
 def test_no_study_and_no_worker(tmp_path):
