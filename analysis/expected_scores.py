@@ -54,8 +54,8 @@ def scores_so_far(study: Study, voters: Voters, conditions: Sequence[str]) -> Ex
     votes = pair_counts(pairs, table["condition"].tolist())
     predicted = predicted_widths(votes, table["score"].to_numpy(dtype=float))
     measured = (table["high"] - table["low"]).to_numpy(dtype=float)
-    people = used.loc[used["triplet"].isin(tests["id"]), "observer"].nunique()
-    if people < OBSERVERS or table["one_sided"].any() or np.isnan(measured).any():
+    voters_so_far = used.loc[used["triplet"].isin(tests["id"]), "observer"].nunique()
+    if voters_so_far < OBSERVERS or table["one_sided"].any() or np.isnan(measured).any():
         return found
     return found._replace(wider=float(measured.mean() / predicted.mean()))
 
