@@ -1,6 +1,5 @@
 """Codecs of optional libraries, and any program as a codec: round trips, one thread, what goes wrong is named."""
 
-import re
 import builtins
 import importlib.util
 import io
@@ -153,12 +152,12 @@ def test_an_absent_library_is_named_with_what_to_install(name, module, way, monk
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted, *rest: None if wanted == module else found(wanted))
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(InputError, match=rf"study\.toml: codecs\[1\]\.settings: {name} needs .*eyetune\[{way}\]"):
+    with pytest.raises(
+        InputError, match=rf"study\.toml: codecs\[1\]\.settings: {name} needs .*: pip install 'eyetune\[{way}\]'"
+    ):
         configured([Entry(name="jpeg"), Entry(name=name)], "study.toml")
     assert main(["--list"]) == 0
-    assert re.search(
-        rf"{name}: not installed: {name} needs \w.*: pip install 'eyetune\[\w+\]'", capsys.readouterr().out
-    )
+    assert f"{name}: not installed: {name} needs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "format"), [("hevc", "hevc"), ("av1", "obu")])
