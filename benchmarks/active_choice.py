@@ -37,7 +37,7 @@ from scipy.special import expit
 from scipy.stats import t
 
 from analysis.bradley_terry import fit, is_one_sided, linked_groups
-from study.design.chosen import Asked, Comparisons, believed_scores, next_pairs
+from study.design.chosen import Comparisons, Tally, believed_scores, next_pairs
 from study.design.information import posterior
 from study.design.scores import ALPHA, newton_scores, wins_matrix
 from study.design.widths import INTERVAL, predicted_widths
@@ -135,7 +135,7 @@ def simulate(logits: float, seed: int, active: bool, votes: int = max(AFTER) * 5
 def choose(wins: NDArray, scores: NDArray, random: Random) -> NDArray:
     """`(19, 2)` the pairs of the next session, as the voting page's server chooses them."""
     table = Comparisons([str(item) for item in range(ITEMS)], PAIRS, np.zeros(ITEMS, dtype=int), {})
-    seen = Asked(table, wins, np.zeros((ITEMS, ITEMS)), scores)
+    seen = Tally(table, wins, np.zeros((ITEMS, ITEMS)), scores)
     return PAIRS[next_pairs(seen, [SESSION] * len(PAIRS), SESSION, random)]
 
 

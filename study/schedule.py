@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
-from study.design.chosen import Asked, awaiting, next_pairs
+from study.design.chosen import Tally, awaiting, next_pairs
 from study.records import Triplet
 from study.settings import Session
 
@@ -33,7 +33,7 @@ def need_votes(triplets: Sequence[Triplet], session: Session, shown: Shown) -> l
 
 
 def plan_session(
-    triplets: Sequence[Triplet], session: Session, shown: Shown, random: Random, seen: Asked | None = None
+    triplets: Sequence[Triplet], session: Session, shown: Shown, random: Random, seen: Tally | None = None
 ) -> list[Showing]:
     """One observer's trials in order, practice first; empty where no test triplet needs votes any more.
 
@@ -112,7 +112,7 @@ def _informative(
     random: Random,
     tests: Sequence[Triplet],
     waiting: Collection[str | None],
-    seen: Asked,
+    seen: Tally,
 ) -> list[Triplet]:
     """At most `number` triplets of the pool, of the pairs that `next_pairs` gives; of each pair those shown least.
 

@@ -9,7 +9,7 @@ from random import Random, SystemRandom
 from typing import Any
 
 from study.believed_votes import believed_votes
-from study.design.chosen import Asked, Comparisons, asked, awaiting
+from study.design.chosen import Comparisons, Tally, awaiting, tally
 from study.records import Triplet
 from study.schedule import Shown, plan_session
 from study.settings import Page, Session
@@ -55,7 +55,7 @@ def votes_to_choose_by(
     session: Session,
     comparisons: Comparisons,
     simulated: bool = False,
-) -> Asked | None:
+) -> Tally | None:
     """For `new_session`: what active choice learns from the votes so far; None for choice by the fewest votes.
 
     To be called before the transaction, because it takes longer than all the rest. A vote that comes between the two is
@@ -65,7 +65,7 @@ def votes_to_choose_by(
     assert not connection.in_transaction
     if session.choice == "fewest":
         return None
-    return asked(comparisons, believed_votes(connection, simulated, triplets))
+    return tally(comparisons, believed_votes(connection, simulated, triplets))
 
 
 def new_session(
@@ -75,7 +75,7 @@ def new_session(
     observer: str,
     simulator: str | None = None,
     recruiter: dict[str, str] | None = None,
-    seen: Asked | None = None,
+    seen: Tally | None = None,
 ) -> bool:
     """Whether `observer` now has trials; False, and nothing stored, where no comparison needs votes.
 

@@ -23,9 +23,8 @@ from study import tables
 from study.believed_votes import attentive, believed_votes
 from study.design.chosen import (
     PILOT,
-    Asked,
     Comparisons,
-    asked,
+    Tally,
     awaiting,
     believed_scores,
     comparisons,
@@ -72,7 +71,7 @@ def test_comparisons_worked_by_hand():
     assert table.conditions == ["A", "B", "C", "X", "Y"]
     assert table.pairs.tolist() == [[0, 1], [0, 2], [3, 4]] and table.groups.tolist() == [0, 0, 0, 1, 1]
     assert table.of == {"t0": (0, 0, 1), "t1": (0, 1, 0), "t3": (1, 2, 0), "t4": (2, 4, 3)}
-    seen = awaiting(asked(table, {"t0": (3, 1), "t1": (2, 5), "t2": (9, 9), "t4": (0, 1)}), {"t3": 2, "s": 7})
+    seen = awaiting(tally(table, {"t0": (3, 1), "t1": (2, 5), "t2": (9, 9), "t4": (0, 1)}), {"t3": 2, "s": 7})
     assert seen.wins[0, 1] == 8 and seen.wins[1, 0] == 3 and seen.wins[3, 4] == 1 and seen.wins.sum() == 12
     assert seen.awaited[2, 0] == 2 and seen.awaited.sum() == 2
 
@@ -107,8 +106,8 @@ def every(items: int) -> Comparisons:
     return Comparisons([str(k) for k in range(items)], pairs, np.zeros(items, dtype=int), {})
 
 
-def seen_of(table: Comparisons, wins: np.ndarray) -> Asked:
-    return Asked(table, wins, np.zeros_like(wins), believed_scores(wins))
+def seen_of(table: Comparisons, wins: np.ndarray) -> Tally:
+    return Tally(table, wins, np.zeros_like(wins), believed_scores(wins))
 
 
 def test_ten_who_join_at_once_are_asked_different_things():
@@ -209,10 +208,10 @@ def test_a_study_fills_and_every_session_keeps_the_rules(references, each, repea
     for number in range(200):
         needed = need_votes(triplets, session, counts)
         state = random.getstate()
-        plan = plan_session(triplets, session, counts, random, awaiting(asked(table, votes), open_))
+        plan = plan_session(triplets, session, counts, random, awaiting(tally(table, votes), open_))
         after = random.getstate()
         random.setstate(state)
-        assert plan == plan_session(triplets, session, counts, random, awaiting(asked(table, votes), open_))
+        assert plan == plan_session(triplets, session, counts, random, awaiting(tally(table, votes), open_))
         assert random.getstate() == after
         assert bool(plan) == bool(needed)
         if not plan:

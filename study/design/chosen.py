@@ -40,7 +40,7 @@ class Comparisons(NamedTuple):
     condition, and those whose codec is not known, are left out."""
 
 
-class Asked(NamedTuple):
+class Tally(NamedTuple):
     """What K conditions were asked and what came back."""
 
     comparisons: Comparisons
@@ -75,7 +75,7 @@ def comparisons(triplets: Sequence[Triplet], conditions: Mapping[str, str]) -> C
     return Comparisons(names, array, groups.astype(np.int64), of)
 
 
-def asked(table: Comparisons, votes: Mapping[str, tuple[int, int]]) -> Asked:
+def tally(table: Comparisons, votes: Mapping[str, tuple[int, int]]) -> Tally:
     """The sums of `votes`: test triplet id to how often a and how often b was chosen. None is awaited."""
     items = len(table.conditions)
     wins = np.zeros((items, items))
@@ -84,10 +84,10 @@ def asked(table: Comparisons, votes: Mapping[str, tuple[int, int]]) -> Asked:
             _, a, b = table.of[triplet]
             wins[a, b] += for_a
             wins[b, a] += for_b
-    return Asked(table, wins, np.zeros((items, items)), believed_scores(wins))
+    return Tally(table, wins, np.zeros((items, items)), believed_scores(wins))
 
 
-def awaiting(seen: Asked, trials: Mapping[str, int]) -> Asked:
+def awaiting(seen: Tally, trials: Mapping[str, int]) -> Tally:
     """`seen` with as many more votes awaited as `trials` says for each triplet id."""
     awaited = seen.awaited.copy()
     for triplet, number in trials.items():
@@ -108,7 +108,7 @@ def believed_scores(wins: Floats) -> Floats:
     return newton_scores(wins[None], np.array([ALPHA]))[0]
 
 
-def next_pairs(seen: Asked, room: Sequence[int], number: int, random: Random) -> list[int]:
+def next_pairs(seen: Tally, room: Sequence[int], number: int, random: Random) -> list[int]:
     """Places in `seen.comparisons.pairs` of the `number` to ask next, the first tree first.
 
     `room` `(P,)` is how often each pair may still be asked; there are fewer places where there is no more room.
