@@ -30,6 +30,7 @@ from study.design.chosen import (
     comparisons,
     conditions_of,
     next_pairs,
+    tally,
 )
 from study.design.information import posterior
 from study.design.scores import ALPHA, newton_scores, slope, wins_matrix
