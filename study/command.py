@@ -31,7 +31,7 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
             return _fail(f"the disk is full{where}; free some space and run the same command again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and named:
             return _fail(f"{named}: {error.strerror}; check the permissions of the folder")
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR) and named:
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG) and named:
             return _fail(f"{named}: {error.strerror}; name another path")
         if error.errno == errno.EIO:
             return _fail(f"the disk refuses to read or write (full, or failing): {named or error}")

@@ -34,6 +34,11 @@ def test_a_full_disk_is_one_line_and_status_2(number, capsys):
     assert "the disk is full (somewhere)" in capsys.readouterr().err
 
 
+def test_a_name_that_the_disk_does_not_take_is_one_line_and_status_2(tmp_path, capsys):
+    assert run(lambda argv: (tmp_path / ("a" * 300)).write_text("")) == 2
+    assert "name too long; name another path" in capsys.readouterr().err
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(raising(ZeroDivisionError()))
