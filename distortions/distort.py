@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from study.photographs import READ
 from study.records import Judgment, Stimulus
 from study.sources import fetched, listed, overlap
 from study.votes import connect
+
+WRITTEN = ("stimuli.parquet", "triplets.parquet", "distort.json")
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -127,6 +130,8 @@ def _alone(study: Study) -> Iterator[None]:
                 f"{study.root}: another eyetune distort is at work in it; wait until it has ended, then run this one"
                 " again"
             ) from None
+        except OSError:  # a file system without locks, as some of many machines are: work goes on without one
+            pass
         yield
 
 
@@ -287,7 +292,8 @@ def _images(parts: Iterable[Part]) -> set[str]:
 
 
 def _sweep(study: Study) -> None:
-    """Remove what killed workers left half-written."""
+    """Remove what killed workers, or a killed run, left half-written."""
     study.images.sweep()
-    for path in (study.root / ".distort").glob("*/.*.part"):
+    tables_and_record = (study.root.glob(f".{name}.*.part") for name in WRITTEN)
+    for path in chain((study.root / ".distort").glob("*/.*.part"), *tables_and_record):
         path.unlink(missing_ok=True)

@@ -210,6 +210,15 @@ def test_a_distort_json_that_was_edited_is_one_of_other_settings(tmp_path, photo
         main([str(root)])
 
 
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path, photographs):
+    root = new(tmp_path / "study", photographs)
+    left = [root / f".{name}.x1.part" for name in ("stimuli.parquet", "triplets.parquet", "distort.json")]
+    for path in (*left, root / ".scores.parquet.x1.part"):  # the last is perhaps being written by eyetune score
+        path.write_bytes(b"half")
+    assert main([str(root), "--workers", "1"]) == 0
+    assert [path.name for path in root.glob(".*.part")] == [".scores.parquet.x1.part"]
+
+
 def test_a_missing_image_is_made_again(tmp_path, photographs, capsys):
     root = new(tmp_path / "study", photographs)
     main([str(root), "--workers", "1"])
