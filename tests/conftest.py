@@ -1,6 +1,6 @@
 """A small study to test stages with, made without the stages before them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +81,15 @@ def small_study(root: Path, photographs: int = 3, size: int = 64, **sections: di
 def make_study(tmp_path: Path) -> Callable[..., Study]:
     """`make_study(**options)`: a small study in a temporary folder."""
     return lambda name="study", **options: small_study(tmp_path / name, **options)
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """The address of a real S3 server on this machine."""
+    from moto.server import ThreadedMotoServer  # half a second, which few tests need
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+    server._server.server_close()

@@ -18,7 +18,6 @@ import boto3
 import numpy as np
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from mturk.questions import places
@@ -51,15 +50,6 @@ def listening(handler: type) -> Iterator[ThreadingHTTPServer]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-    server._server.server_close()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import pytest
 from conftest import photograph
 from fsspec.registry import _registry
 from joining import FORM, ticket_body
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from test_distortions_distort import CLI, contents, new
 from test_metric_training import FEW, voted
@@ -73,22 +72,13 @@ def stores(monkeypatch) -> None:
         monkeypatch.setitem(_registry, protocol, store)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-    server._server.server_close()
-
-
 @pytest.fixture
-def s3(server, tmp_path, monkeypatch, stores):
+def s3(s3_server, tmp_path, monkeypatch, stores):
     """A client of an S3 that this process and new ones know, with an empty bucket named as `tmp_path` is."""
     monkeypatch.setenv("PYTHONPATH", arrow_stores.installed(tmp_path / "packages"))
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_ENDPOINT_URL", server),
+        ("AWS_ENDPOINT_URL", s3_server),
     ):  # fmt: skip
         monkeypatch.setenv(name, value)
     arrow_stores.S3.clear_instance_cache()
