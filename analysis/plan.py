@@ -23,7 +23,7 @@ import pandas as pd
 from analysis.asked import Asked, asked_now, conditions_of, crops_of
 from analysis.effort import SECONDS, effort, pace, sessions
 from analysis.expected_scores import Expected, equal_scores, scores_of_report, scores_so_far
-from analysis.told import heading, powers, precision
+from analysis.told import heading, on_each, powers, precision
 from study.design.conditions import REFERENCE, condition_of
 from study.design.from_settings import design_of
 from study.design.widths import Plan, pair_counts, plan_votes, votes_for_width
@@ -120,7 +120,7 @@ def bought(
         found = _planned(study, settings.design, votes, expected)
         named = [(condition_of(a), condition_of(b)) for pairs in found.pairs for a, b in pairs]
         asked = Asked(len(named), named, found.votes_each, [])
-        lines = [f"design:       {settings.design}, {found.number:,} pairs a crop, {found.votes_each:,} votes on each"]
+        lines = [f"design:       {settings.design}, {found.number:,} pairs a crop, {on_each(found.votes_each)}"]
         lines += _toml({"triplets": {"pairs": found.number}, "session": {"votes_per_triplet": found.votes_each}})
         lines.append(
             "then:         these triplets have votes, so that is for a new study"
@@ -179,7 +179,7 @@ def _instead(study: Study, name: str, votes: int, expected: Expected) -> str:
     except InputError as error:
         return f"no, {error}"
     mean = float(np.mean(found.widths))
-    return f"{found.number:,} pairs a crop, {found.votes_each:,} votes on each, mean width {mean:.2f}"
+    return f"{found.number:,} pairs a crop, {on_each(found.votes_each)}, mean width {mean:.2f}"
 
 
 def _toml(sections: dict[str, dict[str, int]]) -> list[str]:

@@ -19,6 +19,11 @@ FEW = 100  # votes a condition; `study.design.widths` has how far the prediction
 PREFERENCES = (0.6, 0.65, 0.7, 0.75)
 
 
+def on_each(votes: int) -> str:
+    """How many votes each comparison gets."""
+    return f"{votes:,} {'vote' if votes == 1 else 'votes'} on each"
+
+
 def heading(asked: Asked, conditions: Sequence[str]) -> list[str]:
     """Lines on the conditions, whether they are linked, and the comparisons."""
     groups = sorted(linked_groups(asked.pairs, conditions), key=len, reverse=True)
@@ -36,7 +41,7 @@ def heading(asked: Asked, conditions: Sequence[str]) -> list[str]:
     mute = asked.comparisons - len(asked.pairs)
     return [
         *lines,
-        f"comparisons:  {asked.comparisons:,} test triplets, {asked.votes_each:,} votes on each: {asked.votes:,} votes",
+        f"comparisons:  {asked.comparisons:,} test triplets, {on_each(asked.votes_each)}: {asked.votes:,} votes",
         *(
             [f"              {mute:,} of them compare no two conditions, so scores learn nothing from them"]
             if mute
