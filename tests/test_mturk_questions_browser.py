@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_browser import DESK, LEFT, PHONE, RIGHT, chromium, next_one, progress  # noqa: F401
-from test_mturk_questions_sessions import HITS, SHORT, planned, s3, s3_server  # noqa: F401
+from test_mturk_questions_sessions import HITS, SHORT, planned, s3  # noqa: F401
 
 from mturk.questions.answers import answers_xml, fields
 from mturk.questions.form import NAMESPACE, html_question, session_html

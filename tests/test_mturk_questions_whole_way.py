@@ -5,7 +5,7 @@ import re
 import pytest
 from mturk_servers import panel
 from test_browser import LEFT, RIGHT, chromium, next_one, progress  # noqa: F401
-from test_mturk_questions_sessions import HITS, SHORT, s3, s3_server  # noqa: F401
+from test_mturk_questions_sessions import HITS, SHORT, s3  # noqa: F401
 
 import eyetune
 from study.errors import InputError
