@@ -170,17 +170,15 @@ def _differences(study: Study, source: str, image: Pixels, ladders: list[Ladder]
         try:
             if rates.bits_per_pixel:
                 found, _ = reach(ladder, [_middle(rates.bits_per_pixel)], rates.tolerance)
-            elif ladder.decode(0).shape != image.shape:
-                continue
             else:
                 measure, targets, tolerance = aims[0]
+                ladder.bits(0)  # needed for sentinels anyway; the search begins there
                 crops = Crops(ladder, place, photographs.crop)
                 [(found, _)] = reach_quality(crops, measure, [_middle(targets)], tolerance)
             decoded += [ladder.decode(step) for step in found.values()]
-        except CodecError:
+        except CodecError:  # told of when it is used
             continue
-    alike = [other for other in decoded if other.shape == image.shape]  # a broken codec is told of when it is used
-    return difference(alike) if len(alike) > 1 else None
+    return difference(decoded) if len(decoded) > 1 else None
 
 
 def _middle(targets: list[float]) -> float:
@@ -201,16 +199,16 @@ def aims_of(study: Study) -> list[tuple[Measure, list[float], float]]:
 def _code(study: Study, part: Part, places: list[tuple[int, int]], title: str, ladder: Ladder) -> None:
     rates = study.settings.rates
     aims = aims_of(study)
+    assert study.settings.photographs
+    crops, library = Crops(ladder, places, study.settings.photographs.crop), ladder.codec.library
     try:
         found, part.missed[title] = reach(ladder, rates.bits_per_pixel, rates.tolerance)
-        ladder.decode(0)
+        crops.at(0)
     except CodecError as error:
         part.missed[title] = [Miss(target, None, str(error)) for target in sorted(rates.bits_per_pixel)]
         for measure, targets, _ in aims:
             part.missed[title] += [Miss(target, None, str(error), measure.unit) for target in sorted(targets)]
         return
-    assert study.settings.photographs
-    crops, library = Crops(ladder, places, study.settings.photographs.crop), ladder.codec.library
 
     def store(
         number: int, step: int, target: float | None = None, quality: Mapping[str, Setting] | None = None
