@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
 from typing import Any
 
+import pandas as pd
+
 from study.believed_votes import believed_votes
-from study.design.chosen import Comparisons, Tally, awaiting, tally
+from study.design.chosen import Comparisons, Tally, awaiting, comparisons, conditions_of, tally
 from study.records import Triplet
 from study.schedule import Shown, plan_session
 from study.settings import Page, Session
@@ -49,11 +51,15 @@ def shown(connection: sqlite3.Connection, simulated: bool, given_up_after: timed
     return {triplet: (a_left, b_left) for triplet, a_left, b_left, _ in _shown(connection, simulated, given_up_after)}
 
 
+def comparisons_to_choose(triplets: Sequence[Triplet], stimuli: pd.DataFrame, session: Session) -> Comparisons | None:
+    """For `votes_to_choose_by`: the pairs of conditions that active choice has; None for choice by the fewest votes."""
+    return None if session.choice == "fewest" else comparisons(triplets, conditions_of(stimuli))
+
+
 def votes_to_choose_by(
     connection: sqlite3.Connection,
     triplets: Sequence[Triplet],
-    session: Session,
-    comparisons: Comparisons,
+    table: Comparisons | None,
     simulated: bool = False,
 ) -> Tally | None:
     """For `new_session`: what active choice learns from the votes so far; None for choice by the fewest votes.
@@ -63,9 +69,7 @@ def votes_to_choose_by(
     trials) is counted within the transaction.
     """
     assert not connection.in_transaction
-    if session.choice == "fewest":
-        return None
-    return tally(comparisons, believed_votes(connection, simulated, triplets))
+    return None if table is None else tally(table, believed_votes(connection, simulated, triplets))
 
 
 def new_session(

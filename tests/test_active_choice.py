@@ -260,7 +260,8 @@ def spread_study(photographs: int = 30) -> tuple[list[Triplet], Comparisons]:
 
 def begin(store, triplets, table, session, observer, simulator=None) -> list:
     """The trials of a new observer, as the voting page makes them."""
-    seen = votes_to_choose_by(store, triplets, session, table, simulated=simulator is not None)
+    known = None if session.choice == "fewest" else table
+    seen = votes_to_choose_by(store, triplets, known, simulated=simulator is not None)
     with transaction(store):
         assert new_session(store, triplets, session, observer, simulator, seen=seen)
     return trials_of(store, observer)
@@ -381,7 +382,7 @@ def test_open_trials_are_awaited_until_they_are_given_up(tmp_path):
         first = begin(store, triplets, table, session, "one", "1")
         answer(store, first[:16], by_scores(Random(1)))
         tests = [t["triplet"] for t in first[16:] if t["kind"] == "test"]
-        seen = votes_to_choose_by(store, triplets, session, table, simulated=True)
+        seen = votes_to_choose_by(store, triplets, table, simulated=True)
         assert seen is not None and seen.awaited.sum() == 0
         assert seen.wins.sum() == sum(t["kind"] == "test" for t in first[:16])
         waiting, blind = (

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from study.blind_images import padded_length
-from study.design.chosen import Comparisons, comparisons, conditions_of
+from study.design.chosen import Comparisons
 from study.errors import InputError
 from study.folder import Study
 from study.records import Triplet
+from study.sessions import comparisons_to_choose
 from study.tokens import secret_key
 
 
@@ -21,7 +22,7 @@ class Material:
     """The study's secret key."""
     triplets: dict[str, Triplet]
     """By id."""
-    comparisons: Comparisons
+    comparisons: Comparisons | None
     """For active choice."""
     digests: dict[str, str]
     """Stimulus id to the SHA-256 of its PNG file."""
@@ -50,7 +51,7 @@ def read_material(study: Study) -> Material:
         study=study,
         key=secret_key(study),
         triplets=triplets,
-        comparisons=comparisons(list(triplets.values()), conditions_of(stimuli)),
+        comparisons=comparisons_to_choose(list(triplets.values()), stimuli, study.settings.session),
         digests=dict(zip(stimuli["id"], stimuli["sha256"], strict=True)),
         sizes={row.id: (int(row.width), int(row.height)) for row in stimuli.itertuples()},
         image_bytes=padded_length(zip(stimuli["width"], stimuli["height"], strict=True)),

@@ -34,7 +34,7 @@ def join(
     model = None if simulator is None else json.dumps(simulator, sort_keys=True)
     triplets, session = list(material.triplets.values()), material.study.settings.session
     with connect(material.study.votes_path) as connection:
-        seen = votes_to_choose_by(connection, triplets, session, material.comparisons, simulated=model is not None)
+        seen = votes_to_choose_by(connection, triplets, material.comparisons, simulated=model is not None)
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT 1 FROM observers WHERE id = ?", [identity]).fetchone():
             return identity
@@ -66,7 +66,7 @@ def join_recruited(material: Material, arrival: Arrival, recruiter: dict[str, st
     # The address that submits the task is the worker's own, and of no use later.
     recruiter = {name: value for name, value in recruiter.items() if name != "turkSubmitTo"}
     with connect(material.study.votes_path) as connection:
-        seen = votes_to_choose_by(connection, triplets, session, material.comparisons)
+        seen = votes_to_choose_by(connection, triplets, material.comparisons)
         connection.execute("BEGIN IMMEDIATE")
         found = standing(connection, arrival, recruiting.sessions_per_person)
         if found == Standing():

@@ -17,12 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from mturk.questions.places import open_place
 from study.blind_images import pad_png, padded_length, uncompressed_png
-from study.design.chosen import comparisons, conditions_of
 from study.errors import InputError
 from study.folder import Study
 from study.page_votes import Vote, store
 from study.records import Triplet
-from study.sessions import description, new_session, trials_of, votes_to_choose_by
+from study.sessions import comparisons_to_choose, description, new_session, trials_of, votes_to_choose_by
 from study.tokens import secret_key
 from study.votes import connect
 
@@ -39,9 +38,9 @@ def plan_form_session(study: Study) -> str:
     if not any(triplet.kind == "test" for triplet in triplets):
         raise InputError(f"{study.triplets_path}: no test triplets; make some with: eyetune distort {study.root}")
     observer, session = secrets.token_hex(8), study.settings.session
-    pairs = comparisons(triplets, conditions_of(study.stimuli))
+    table = comparisons_to_choose(triplets, study.stimuli, session)
     with connect(study.votes_path) as connection:
-        seen = votes_to_choose_by(connection, triplets, session, pairs)
+        seen = votes_to_choose_by(connection, triplets, table)
         connection.execute("BEGIN IMMEDIATE")
         if not new_session(connection, triplets, session, observer, seen=seen):
             raise InputError(
