@@ -1,7 +1,7 @@
 """What a study asks of its observers: its conditions, its crops, and which conditions each comparison compares."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from analysis.preferences import codec_order
 from analysis.scaling import NO_CONDITION, name_conditions
@@ -9,6 +9,7 @@ from study.design.conditions import REFERENCE, condition_of, step_of
 from study.errors import InputError
 from study.folder import Study
 from study.records import Stimulus
+from study.tables import records
 
 
 class Asked(NamedTuple):
@@ -55,9 +56,7 @@ def crops_of(study: Study) -> list[list[Stimulus]]:
     tests = triplets["kind"] == "test"
     compared = {*triplets.loc[tests, "a"], *triplets.loc[tests, "b"]}
     crops: dict[tuple[str, int, int], list[Stimulus]] = {}
-    for row in study.stimuli.to_dict("records"):
-        values: dict[str, Any] = {str(name): None if value != value else value for name, value in row.items()}
-        stimulus = Stimulus(**values)
+    for stimulus in records(study.stimuli, Stimulus):
         floor = stimulus.bits is not None and step_of(stimulus) is None and stimulus.id not in compared
         if stimulus.codec == REFERENCE or not (floor or stimulus.codec in NO_CONDITION):
             crops.setdefault((stimulus.source, stimulus.crop_x, stimulus.crop_y), []).append(stimulus)

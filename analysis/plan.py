@@ -23,7 +23,7 @@ import pandas as pd
 from analysis.asked import Asked, asked_now, conditions_of, crops_of
 from analysis.effort import SECONDS, effort, pace, sessions
 from analysis.expected_scores import Expected, equal_scores, scores_of_report, scores_so_far
-from analysis.told import heading, on_each, powers, precision
+from analysis.told import heading, labelled, on_each, powers, precision
 from study.design.conditions import REFERENCE, condition_of
 from study.design.from_settings import design_of
 from study.design.widths import Plan, pair_counts, plan_votes, votes_for_width
@@ -129,7 +129,7 @@ def bought(
         )
     others = [name for name in PLANNED if name != settings.design]
     said = [f"{name}: {_instead(study, name, votes, expected)}" for name in others]
-    return asked, [*lines, *_labelled("instead:", said)]
+    return asked, [*lines, *labelled("instead:", said)]
 
 
 def narrowed(
@@ -189,11 +189,7 @@ def _toml(sections: dict[str, dict[str, int]]) -> list[str]:
         for section, values in sections.items()
         for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))
     ]
-    return _labelled("study.toml:", lines)
-
-
-def _labelled(label: str, lines: Sequence[str]) -> list[str]:
-    return [f"{label if not place else '':<14}{line}" for place, line in enumerate(lines)]
+    return labelled("study.toml:", lines)
 
 
 def _judgments(study: Study) -> pd.DataFrame:

@@ -24,6 +24,11 @@ def on_each(votes: int) -> str:
     return f"{votes:,} {'vote' if votes == 1 else 'votes'} on each"
 
 
+def labelled(label: str, lines: Sequence[str]) -> list[str]:
+    """The lines in the column of text, the first behind its label."""
+    return [f"{label if not place else '':<14}{line}" for place, line in enumerate(lines)]
+
+
 def heading(asked: Asked, conditions: Sequence[str]) -> list[str]:
     """Lines on the conditions, whether they are linked, and the comparisons."""
     groups = sorted(linked_groups(asked.pairs, conditions), key=len, reverse=True)
@@ -52,7 +57,7 @@ def heading(asked: Asked, conditions: Sequence[str]) -> list[str]:
 
 def precision(asked: Asked, conditions: Sequence[str], expected: Expected) -> list[str]:
     """Lines on the predicted width of each condition's interval, and their mean."""
-    lines = [f"{'scores:' if not place else '':<14}{said}" for place, said in enumerate(expected.source)]
+    lines = labelled("scores:", expected.source)
     counts = pair_counts(asked.pairs, conditions)
     scores = np.array([expected.scores[name] for name in conditions])
     widths = predicted_widths(counts * asked.votes_each, scores)

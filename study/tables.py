@@ -5,7 +5,7 @@ import typing
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from study.errors import InputError
 from study.files import replacing
 
+Record = TypeVar("Record")
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -30,6 +31,12 @@ def schema(record: type) -> pa.Schema:
 def frame(records: Iterable[Any], record: type) -> pd.DataFrame:
     """A data frame of `records` with the columns of `record`, also when there are none."""
     return pd.DataFrame([asdict(r) for r in records], columns=[field.name for field in fields(record)])
+
+
+def records(table: pd.DataFrame, record: type[Record]) -> list[Record]:
+    """The rows of `table` as records; a missing value is None."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [record(**{str(name): value for name, value in row.items()}) for row in rows]
 
 
 def write(table: pd.DataFrame, path: Path, record: type) -> None:

@@ -28,6 +28,7 @@ from study.design.graph import linked_groups
 from study.errors import InputError
 from study.folder import Study
 from study.records import Stimulus
+from study.tables import records
 from study.votes import connect
 
 ROOT = Path(__file__).parents[1]
@@ -55,15 +56,14 @@ def asked(design: str, **triplets) -> dict:
 def crop_stimuli(study: Study) -> list[list[Stimulus]]:
     """The stimuli of each crop that were made for a rate, the reference first."""
     table = study.stimuli[(study.stimuli["codec"] == "reference") | study.stimuli["target_bits_per_pixel"].notna()]
-    rows = [Stimulus(**row) for row in table.to_dict("records")]
+    rows = records(table, Stimulus)
     references = [row for row in rows if row.codec == "reference"]
     return [[one, *(row for row in rows if row.source == one.source and row is not one)] for one in references]
 
 
 def crops_of(study: Study) -> dict[str, list[tuple[Stimulus, Stimulus]]]:
     """The pairs of the test triplets of each crop, by the reference's id; their comparison is that of the pair."""
-    stimuli = {str(row["id"]): Stimulus(**row) for row in study.stimuli.astype(object).where(
-        study.stimuli.notna(), None).to_dict("records")}  # fmt: skip
+    stimuli = {stimulus.id: stimulus for stimulus in records(study.stimuli, Stimulus)}
     found = defaultdict(list)
     for row in study.triplets[study.triplets["kind"] == "test"].itertuples():
         a, b = stimuli[row.a], stimuli[row.b]

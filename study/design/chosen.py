@@ -23,6 +23,7 @@ from study.design.conditions import REFERENCE, condition_of
 from study.design.information import Floats, best_tree, expected_information, posterior
 from study.design.scores import ALPHA, newton_scores
 from study.records import Stimulus, Triplet
+from study.tables import records
 
 PILOT = 8  # votes a condition
 
@@ -54,9 +55,11 @@ class Tally(NamedTuple):
 
 def conditions_of(stimuli: pd.DataFrame) -> dict[str, str]:
     """Each stimulus's condition by its id; all references are one, and an unknown codec has none."""
-    table = stimuli.astype(object).where(stimuli.notna(), None)
-    records = (Stimulus(**{str(name): value for name, value in row.items()}) for row in table.to_dict("records"))
-    return {s.id: REFERENCE if s.codec == REFERENCE else condition_of(s) for s in records if s.codec != "unknown"}
+    return {
+        s.id: REFERENCE if s.codec == REFERENCE else condition_of(s)
+        for s in records(stimuli, Stimulus)
+        if s.codec != "unknown"
+    }
 
 
 def comparisons(triplets: Sequence[Triplet], conditions: Mapping[str, str]) -> Comparisons:
